@@ -1,0 +1,12 @@
+//! Plain data: what the program talks about. No I/O, no wire types, no clocks, no threads.
+//!
+//! Enters: types that two or more rooms share, with the pure rules that belong to them.
+//! Stays out: anything generated, anything that reads or writes the outside.
+
+pub mod action;
+pub mod plan;
+pub mod resources;
+pub mod security;
+pub mod state;
+pub mod text;
+pub mod workload;
