@@ -1,0 +1,201 @@
+//! [`Bundle`]: the documents of one request, with those that were fetched because they are named.
+
+use std::collections::BTreeSet;
+
+use super::document::{self, Document};
+use super::error::{ManifestError, ManifestErrorKind, ManifestResult};
+use super::expand::{self, ExpandOptions, Expansion, Root};
+use super::kind::Kind;
+use super::pod::Reading;
+use super::pullpiri::Reference;
+use super::{Limits, parse};
+use crate::model::text::shown;
+
+/// Documents that belong together. Every one in it has been read; no two have the same kind and name, and no two
+/// describe a workload of the same name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bundle {
+    limits: Limits,
+    containers: usize,
+    replaced: usize,
+    /// Those of the request first.
+    documents: Vec<Document>,
+    /// How many are of the request.
+    given: usize,
+}
+
+/// A document of the request as it is to be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DocumentText<'b> {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its name.
+    pub name: &'b str,
+    /// Its text as it came.
+    pub text: &'b str,
+}
+
+/// A document that is named and not there: the first of these kinds that is found under this name is wanted.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Wanted {
+    /// Kinds in order of preference.
+    pub kinds: Vec<Kind>,
+    /// The name.
+    pub name: String,
+}
+
+impl Bundle {
+    /// Reads the documents of a text; empty ones are skipped, and a text without any is an empty bundle.
+    pub fn parse(text: &str, limits: &Limits) -> Result<Self, ManifestError> {
+        let mut bundle = Self { limits: limits.clone(), containers: 0, replaced: 0, documents: Vec::new(), given: 0 };
+        for parsed in parse::documents(text, limits)? {
+            bundle.insert(parsed)?;
+        }
+        bundle.given = bundle.documents.len();
+        Ok(bundle)
+    }
+
+    /// Whether it holds no document.
+    pub fn is_empty(&self) -> bool {
+        self.documents.is_empty()
+    }
+
+    /// The documents of the request, without those that were added.
+    pub fn documents(&self) -> impl Iterator<Item = DocumentText<'_>> {
+        self.documents.iter().take(self.given).map(|document| DocumentText {
+            kind: document.kind,
+            name: &document.name,
+            text: &document.text,
+        })
+    }
+
+    /// Adds a document that was wanted. The text has to hold exactly this one.
+    pub fn add(&mut self, kind: Kind, name: &str, text: &str) -> Result<(), ManifestError> {
+        let mut parsed = parse::documents(text, &self.limits)?.into_iter();
+        let (Some(first), None) = (parsed.next(), parsed.next()) else {
+            let message = format!("the kept text of {kind} '{}' is not one document", shown(name));
+            return Err(ManifestError::new(ManifestErrorKind::Invalid, message));
+        };
+        self.insert(first)?;
+        match self.documents.last() {
+            Some(document) if document.kind == kind && document.name == name => Ok(()),
+            Some(_) | None => {
+                self.documents.pop();
+                let message = format!("the kept text of {kind} '{}' describes something else", shown(name));
+                Err(ManifestError::new(ManifestErrorKind::Invalid, message))
+            }
+        }
+    }
+
+    /// Documents that the target needs and that are not there yet. Adding them may name more. An ambiguous target
+    /// wants nothing; [`Self::expand`] says why.
+    pub fn missing(&self, target: &str) -> Vec<Wanted> {
+        match expand::root(self, target) {
+            Ok(Some(root)) => self.missing_of(&root),
+            Ok(None) if target.is_empty() => Vec::new(),
+            Ok(None) => vec![Wanted { kinds: expand::TARGETS.to_vec(), name: target.to_owned() }],
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// Adds what the target needs, as far as `find` gives it. What is still missing then is an error of
+    /// [`Self::expand`]. Asks for each document once.
+    pub fn complete<E: From<ManifestError>>(
+        &mut self,
+        target: &str,
+        mut find: impl FnMut(Kind, &str) -> Result<Option<String>, E>,
+    ) -> Result<(), E> {
+        let mut asked: BTreeSet<Wanted> = BTreeSet::new();
+        loop {
+            let new: Vec<Wanted> = self.missing(target).into_iter().filter(|wanted| !asked.contains(wanted)).collect();
+            if new.is_empty() {
+                return Ok(());
+            }
+            for wanted in new {
+                for kind in &wanted.kinds {
+                    if let Some(text) = find(*kind, &wanted.name)? {
+                        self.add(*kind, &wanted.name, &text)?;
+                        break;
+                    }
+                }
+                asked.insert(wanted);
+            }
+        }
+    }
+
+    /// The workloads of the target, ready to be planned. Pure.
+    pub fn expand(&self, options: &ExpandOptions<'_>) -> Result<Expansion, ManifestError> {
+        expand::expand(self, options)
+    }
+
+    /// The document of this kind and name.
+    pub(super) fn find(&self, kind: Kind, name: &str) -> Option<&Document> {
+        self.documents.iter().find(|document| document.kind == kind && document.name == name)
+    }
+
+    /// Every document.
+    pub(super) fn all(&self) -> &[Document] {
+        &self.documents
+    }
+
+    fn insert(&mut self, parsed: parse::Parsed) -> ManifestResult<()> {
+        if self.documents.len() >= self.limits.max_documents {
+            return Err(ManifestError::limit("max_documents", self.limits.max_documents, "documents"));
+        }
+        let line = parsed.root.line;
+        let mut reading = Reading { limits: &self.limits, containers: self.containers, replaced: self.replaced };
+        let document = document::read(parsed, &mut reading)?;
+        (self.containers, self.replaced) = (reading.containers, reading.replaced);
+        let clash = self.documents.iter().find(|known| {
+            let same_kind = known.kind == document.kind || (known.kind.is_workload() && document.kind.is_workload());
+            same_kind && known.name == document.name
+        });
+        if let Some(known) = clash {
+            let message = format!("{} has this name already", known.notes.title);
+            let error = ManifestError::new(ManifestErrorKind::Invalid, message).at("metadata.name", line);
+            return Err(error.within(&document.notes.title));
+        }
+        self.documents.push(document);
+        Ok(())
+    }
+
+    fn missing_of(&self, root: &Root<'_>) -> Vec<Wanted> {
+        let mut missing = Vec::new();
+        let mut seen = BTreeSet::new();
+        let mut want = |kind: Kind, name: &str| {
+            let wanted = Wanted { kinds: vec![kind], name: name.to_owned() };
+            if self.find(kind, name).is_none() && seen.insert(wanted.clone()) {
+                missing.push(wanted);
+            }
+        };
+        let networks_of = |document: &Document, want: &mut dyn FnMut(Kind, &str)| {
+            if let Some(draft) = document.body.as_draft().filter(|_| document.kind == Kind::Model) {
+                draft.networks.iter().for_each(|network| want(Kind::Network, network));
+            }
+        };
+        let package = match root {
+            Root::Scenario(_, scenario) => {
+                want(Kind::Package, &scenario.target.name);
+                self.package(&scenario.target)
+            }
+            Root::Package(_, package) => Some(*package),
+            Root::Workloads(documents) => {
+                documents.iter().for_each(|document| networks_of(document, &mut want));
+                None
+            }
+        };
+        for model in package.iter().flat_map(|package| &package.models) {
+            want(Kind::Model, &model.model.name);
+            model.volume.iter().for_each(|volume| want(Kind::Volume, &volume.name));
+            model.network.iter().for_each(|network| want(Kind::Network, &network.name));
+            if let Some(document) = self.find(Kind::Model, &model.model.name) {
+                networks_of(document, &mut want);
+            }
+        }
+        missing
+    }
+
+    fn package(&self, reference: &Reference) -> Option<&super::pullpiri::Package> {
+        self.find(Kind::Package, &reference.name)?.body.as_package()
+    }
+}

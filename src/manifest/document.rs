@@ -1,0 +1,227 @@
+//! One document: which kind it is, its name, and what it says.
+
+use super::error::{ManifestError, ManifestErrorKind, ManifestResult};
+use super::kind::Kind;
+use super::names;
+use super::parse::Parsed;
+use super::pod::{self, Draft, Metadata, Reading};
+use super::pullpiri::{self, NetworkDocument, Package, Scenario};
+use super::reader::{Fields, Notes, Place};
+use super::volumes::Volumes;
+use crate::model::text::shown;
+use crate::model::workload::ManifestFormat;
+
+/// A document that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Document {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+    /// Its text as it came.
+    pub text: String,
+    /// What it says.
+    pub body: Body,
+    /// Warnings and lines.
+    pub notes: Notes,
+}
+
+/// What a document says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Body {
+    /// Pod, Deployment or Model. `replicas` is 1 but for a Deployment with 0.
+    Workload {
+        /// The workload.
+        draft: Box<Draft>,
+        /// 0 or 1.
+        replicas: u32,
+    },
+    /// A Scenario.
+    Scenario(Scenario),
+    /// A Package.
+    Package(Package),
+    /// A Volume.
+    Volume(Volumes),
+    /// A Network.
+    Network(NetworkDocument),
+    /// A Node, Policy or Schedule: kept, without effect on a workload.
+    Kept,
+}
+
+impl Body {
+    /// The Package that this is.
+    pub fn as_package(&self) -> Option<&Package> {
+        if let Self::Package(package) = self { Some(package) } else { None }
+    }
+
+    /// The Network that this is.
+    pub fn as_network(&self) -> Option<&NetworkDocument> {
+        if let Self::Network(network) = self { Some(network) } else { None }
+    }
+
+    /// The workload that this is.
+    pub fn as_draft(&self) -> Option<&Draft> {
+        if let Self::Workload { draft, .. } = self { Some(draft) } else { None }
+    }
+}
+
+/// Reads a document.
+pub(super) fn read(parsed: Parsed, reading: &mut Reading<'_>) -> ManifestResult<Document> {
+    let root = Place::new(&parsed.root, "");
+    let mut fields = root.fields()?;
+    let kind = kind(&mut fields)?;
+    let metadata_place = fields.require("metadata").map_err(|error| error.within(kind.as_str()))?;
+    let mut metadata = metadata_place.fields()?;
+    let name = name(kind, &mut metadata).map_err(|error| error.within(kind.as_str()))?;
+    let mut notes = Notes::new(format!("{kind} '{name}'"));
+    let body = body(kind, &name, &mut fields, metadata, reading, &mut notes);
+    let body = body.map_err(|error| error.within(&notes.title))?;
+    fields.skip(&["status"]);
+    fields.finish(&mut notes);
+    Ok(Document { kind, name, text: parsed.text, body, notes })
+}
+
+fn kind(fields: &mut Fields<'_>) -> ManifestResult<Kind> {
+    let place = fields.require("kind")?;
+    let word = place.text()?;
+    let Some(kind) = Kind::from_word(&word) else {
+        let known: Vec<&str> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+        return Err(place.invalid(format!("kind '{}' is none of {}", shown(&word), known.join(", "))));
+    };
+    let place = fields.require("apiVersion").map_err(|error| error.within(kind.as_str()))?;
+    let version = place.text()?;
+    if version != kind.api_version() {
+        let message =
+            format!("'{}' does not belong to kind {kind}, which needs {}", shown(&version), kind.api_version());
+        return Err(place.invalid(message).within(kind.as_str()));
+    }
+    Ok(kind)
+}
+
+fn name(kind: Kind, metadata: &mut Fields<'_>) -> ManifestResult<String> {
+    let name = metadata.require_text("name")?;
+    let check = if kind.is_workload() { names::subdomain } else { names::object };
+    let place = metadata.require("name")?;
+    check(&name).map_err(|why| place.invalid(why))?;
+    Ok(name)
+}
+
+fn body(
+    kind: Kind,
+    name: &str,
+    fields: &mut Fields<'_>,
+    mut metadata: Fields<'_>,
+    reading: &mut Reading<'_>,
+    notes: &mut Notes,
+) -> ManifestResult<Body> {
+    let given = pod::metadata(&mut metadata)?;
+    finish_metadata(metadata, notes);
+    if !kind.is_workload() && given.is_of_workload() {
+        let message = format!("annotations of workloads have no effect on a {kind}");
+        return Err(ManifestError::new(ManifestErrorKind::Unsupported, message).at("metadata.annotations", fields.line));
+    }
+    match kind {
+        Kind::Pod => workload(name, ManifestFormat::Kubernetes, given, fields, reading, notes),
+        Kind::Model => workload(name, ManifestFormat::Pullpiri, given, fields, reading, notes),
+        Kind::Deployment => deployment(name, given, fields, reading, notes),
+        Kind::Scenario => pullpiri::scenario(&fields.require("spec")?, notes).map(Body::Scenario),
+        Kind::Package => {
+            pullpiri::package(&fields.require("spec")?, reading.limits.max_documents, notes).map(Body::Package)
+        }
+        Kind::Volume => pullpiri::volume(fields.take("spec").as_ref(), notes).map(Body::Volume),
+        Kind::Network => pullpiri::network(fields.take("spec").as_ref(), notes).map(Body::Network),
+        Kind::Node => pullpiri::node(fields.take("spec").as_ref(), notes).map(|()| Body::Kept),
+        Kind::Policy => pullpiri::policy(&fields.require("spec")?, notes).map(|()| Body::Kept),
+        Kind::Schedule => pullpiri::schedule(fields, notes).map(|()| Body::Kept),
+    }
+}
+
+/// Who made the document and where it is kept means nothing here; a namespace other than the default one might.
+fn finish_metadata(mut metadata: Fields<'_>, notes: &mut Notes) {
+    metadata.skip(&[
+        "name",
+        "uid",
+        "resourceVersion",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+        "generateName",
+        "managedFields",
+        "ownerReferences",
+        "finalizers",
+        "selfLink",
+    ]);
+    let is_other = |place: &Place<'_>| !matches!(place.text().as_deref(), Ok("" | "default"));
+    if let Some(place) = metadata.take("namespace").filter(is_other) {
+        notes.warn(&place.path, place.node.line, "there are no namespaces; names are unique on the node");
+    }
+    metadata.finish(notes);
+}
+
+fn workload(
+    name: &str,
+    format: ManifestFormat,
+    metadata: Metadata,
+    fields: &mut Fields<'_>,
+    reading: &mut Reading<'_>,
+    notes: &mut Notes,
+) -> ManifestResult<Body> {
+    let draft = pod::read(&fields.require("spec")?, name, format, metadata, reading, notes)?;
+    Ok(Body::Workload { draft: Box::new(draft), replicas: 1 })
+}
+
+/// A Deployment is its template, once. More replicas are refused, none is kept for the expansion to tell.
+fn deployment(
+    name: &str,
+    metadata: Metadata,
+    fields: &mut Fields<'_>,
+    reading: &mut Reading<'_>,
+    notes: &mut Notes,
+) -> ManifestResult<Body> {
+    let mut spec = fields.require("spec")?.fields()?;
+    let replicas = match spec.take("replicas") {
+        Some(place) => {
+            let replicas = place.integer(0, i64::from(i32::MAX))?;
+            if replicas > 1 {
+                let error = place.unsupported(format!("{replicas} replicas are not supported, only 0 or 1"));
+                return Err(error.hint("set replicas to 1"));
+            }
+            replicas
+        }
+        None => 1,
+    };
+    let mut template = spec.require("template")?.fields()?;
+    let mut inner = Metadata::default();
+    if let Some(place) = template.take("metadata") {
+        let mut metadata = place.fields()?;
+        inner = pod::metadata(&mut metadata)?;
+        finish_metadata(metadata, notes);
+    }
+    let metadata = over(inner, metadata);
+    let place = template.require("spec")?;
+    let draft = pod::read(&place, name, ManifestFormat::Kubernetes, metadata, reading, notes)?;
+    template.finish(notes);
+    spec.only(&[("paused", &["false"])])?;
+    spec.warn(&["minReadySeconds", "strategy"], "does not act yet", notes);
+    spec.skip(&["selector", "revisionHistoryLimit", "progressDeadlineSeconds"]);
+    spec.finish(notes);
+    Ok(Body::Workload { draft: Box::new(draft), replicas })
+}
+
+/// The template's metadata with what only the Deployment itself says.
+fn over(mut template: Metadata, deployment: Metadata) -> Metadata {
+    for (key, value) in deployment.labels {
+        template.labels.entry(key).or_insert(value);
+    }
+    for (key, value) in deployment.annotations {
+        template.annotations.entry(key).or_insert(value);
+    }
+    if template.engine.is_empty() {
+        template.engine = deployment.engine;
+    }
+    if template.networks.is_empty() {
+        template.networks = deployment.networks;
+    }
+    template
+}

@@ -1,0 +1,188 @@
+//! Pod and Deployment.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::model::workload::{
+    DeviceSpec, MountSpec, NetworkMode, PortSpec, ProbeAction, Protocol, PullPolicy, RestartPolicy, VolumeSource,
+};
+
+#[test]
+fn kubernetes_pod_is_read_whole() {
+    let bundle = bundle(KUBERNETES);
+    let expansion = expand(&bundle, "camera").unwrap();
+    let spec = &expansion.workloads[0];
+    assert_eq!((spec.restart_policy, spec.grace_ms), (RestartPolicy::Always, Some(30_000)));
+    assert_eq!(spec.network, NetworkMode::Named(vec!["front".into(), "rear".into()]));
+    assert_eq!((spec.engine.as_str(), spec.hostname.as_str()), ("podman", "cam"));
+    assert!(spec.host_pid && !spec.host_ipc);
+    assert_eq!(spec.labels["version"], "1.10");
+    assert_eq!(spec.init_containers[0].command, ["sh", "-c", "echo on > /cache/mode"]);
+    assert_eq!(spec.init_containers[0].security.run_as_user, Some(1000));
+    let capture = &spec.containers[0];
+    assert_eq!(capture.args, ["--rate", "50", "no/$(UNKNOWN)"]);
+    let env: Vec<&str> = capture.env.iter().map(|variable| variable.value.as_str()).collect();
+    assert_eq!(env, ["no", "010", ""]);
+    assert_eq!((capture.pull, capture.stdin, capture.tty), (PullPolicy::Never, true, true));
+    assert_eq!(capture.working_dir, "/work");
+    let web =
+        PortSpec { host_ip: "127.0.0.1".into(), host_port: Some(80), container_port: 8080, protocol: Protocol::Tcp };
+    assert_eq!(capture.ports[0], web);
+    assert_eq!((capture.ports[1].host_port, capture.ports[1].protocol), (None, Protocol::Udp));
+    let resources = &capture.resources;
+    assert_eq!((resources.cpu_millis, resources.cpu_shares), (Some(1500), Some(512)));
+    assert_eq!((resources.memory_bytes, resources.memory_reservation_bytes), (Some(256 << 20), Some(64 << 20)));
+    assert_eq!(capture.liveness.as_ref().unwrap().action, ProbeAction::Http { path: "/health".into(), port: 8080 });
+    let security = &capture.security;
+    assert_eq!((security.run_as_user, security.run_as_group), (Some(0), Some(1000)));
+    assert_eq!(security.supplemental_groups, BTreeSet::from([44]));
+    assert_eq!((security.no_new_privileges, security.read_only_root), (Some(true), true));
+    assert_eq!(security.add_capabilities, BTreeSet::from(["NET_ADMIN".to_owned(), "SYS_NICE".to_owned()]));
+    assert_eq!(security.seccomp_profile.as_deref(), Some("/etc/seccomp/camera.json"));
+    assert_eq!(spec.containers[1].image, "localhost:5000/camera/publish");
+    assert_eq!(spec.containers[1].pull, PullPolicy::IfNotPresent);
+    let paths: Vec<&str> = expansion.warnings.iter().map(|warning| warning.path.as_str()).collect();
+    assert_eq!(paths, ["spec.containers[0].livenessProbe", "spec.template.spec.restartPolicy"]);
+}
+
+#[test]
+fn volumes_and_devices_of_a_pod_are_resolved() {
+    let spec = expand(&bundle(KUBERNETES), "camera").unwrap().workloads.remove(0);
+    let cache = VolumeSource::EmptyDir { memory: true, size_limit_bytes: Some(16 << 20) };
+    let archive = VolumeSource::Named { name: "camera_archive".into() };
+    assert_eq!(spec.volumes, BTreeMap::from([("archive".to_owned(), archive), ("cache".to_owned(), cache)]));
+    let capture = &spec.containers[0];
+    let device = DeviceSpec { host_path: "/dev/video0".into(), path: "/dev/video0".into(), permissions: "rw".into() };
+    assert_eq!(capture.devices, [device]);
+    let mount = |volume: &str, path: &str, sub_path: &str| MountSpec {
+        volume: volume.into(),
+        path: path.into(),
+        sub_path: sub_path.into(),
+        read_only: true,
+    };
+    assert_eq!(capture.mounts, [mount("cache", "/cache", ""), mount("archive", "/archive", "today")]);
+}
+
+#[test]
+fn json_is_read_and_null_is_as_absent() {
+    let spec = one(JSON);
+    assert_eq!(spec.containers[0].env[0].value, "🚗");
+    assert_eq!((spec.restart_policy, spec.network), (RestartPolicy::Never, NetworkMode::Bridge));
+    assert!(spec.volumes.is_empty() && spec.containers[0].args.is_empty());
+}
+
+#[test]
+fn replicas_above_one_are_refused_and_none_runs_nothing() {
+    let two = KUBERNETES.replace("replicas: 1", "replicas: 2");
+    let error = Error::from(Bundle::parse(&two, &Limits::default()).unwrap_err());
+    assert_eq!((error.code, error.field.as_str()), (ErrorCode::UnsupportedField, "spec.replicas"));
+    let none = bundle(&KUBERNETES.replace("replicas: 1", "replicas: 0"));
+    assert_eq!(expand(&none, "").unwrap().workloads.len(), 1);
+    assert!(expand(&none, "web").unwrap_err().message.contains("nothing to run"));
+}
+
+#[test]
+fn known_fields_without_effect_are_refused_with_path_line_and_name() {
+    for (spec, path) in [
+        ("  affinity: {nodeAffinity: {}}\n", "spec.affinity"),
+        ("  hostAliases: [{ip: 1.2.3.4, hostnames: [a]}]\n", "spec.hostAliases"),
+        ("  ephemeralContainers: [{name: x}]\n", "spec.ephemeralContainers"),
+        ("  runtimeClassName: kata\n", "spec.runtimeClassName"),
+        ("  dnsConfig: {nameservers: [1.1.1.1]}\n", "spec.dnsConfig"),
+        ("  dnsPolicy: None\n", "spec.dnsPolicy"),
+        ("  nodeSelector: {disk: ssd}\n", "spec.nodeSelector"),
+        ("  shareProcessNamespace: true\n", "spec.shareProcessNamespace"),
+        ("  imagePullSecrets: [{name: s}]\n", "spec.imagePullSecrets"),
+        ("  activeDeadlineSeconds: 5\n", "spec.activeDeadlineSeconds"),
+        ("  volumes: [{name: v, configMap: {name: c}}]\n", "spec.volumes[0].configMap"),
+        ("  volumes: [{name: v, emptyDir: {sizeLimit: 1Gi}}]\n", "spec.volumes[0].emptyDir.sizeLimit"),
+        ("  securityContext: {fsGroup: 5}\n", "spec.securityContext.fsGroup"),
+        ("  securityContext: {sysctls: [{name: a, value: b}]}\n", "spec.securityContext.sysctls"),
+    ] {
+        let error = refusal(&pod(spec));
+        assert_eq!(error.kind, ManifestErrorKind::Unsupported, "{error}");
+        assert_eq!(path_and_line(&error), (path, 6), "{error}");
+    }
+    for (fields, path) in [
+        ("    env: [{name: A, valueFrom: {fieldRef: {fieldPath: x}}}]\n", "spec.containers[0].env[0].valueFrom"),
+        ("    envFrom: [{configMapRef: {name: x}}]\n", "spec.containers[0].envFrom"),
+        ("    lifecycle: {preStop: {exec: {command: [x]}}}\n", "spec.containers[0].lifecycle"),
+        ("    resources: {limits: {nvidia.com/gpu: 1}}\n", "spec.containers[0].resources.limits.nvidia.com/gpu"),
+        ("    volumeDevices: [{name: a, devicePath: /dev/a}]\n", "spec.containers[0].volumeDevices"),
+        ("    securityContext: {procMount: Unmasked}\n", "spec.containers[0].securityContext.procMount"),
+        ("    securityContext: {seLinuxOptions: {level: s0}}\n", "spec.containers[0].securityContext.seLinuxOptions"),
+        ("    livenessProbe: {grpc: {port: 1}}\n", "spec.containers[0].livenessProbe.grpc"),
+        ("    stdinOnce: true\n", "spec.containers[0].stdinOnce"),
+    ] {
+        let error = refusal(&container(fields));
+        assert_eq!(error.kind, ManifestErrorKind::Unsupported, "{error}");
+        assert_eq!(path_and_line(&error), (path, 8), "{error}");
+    }
+}
+
+#[test]
+fn annotations_and_labels_of_ours_are_known_or_refused() {
+    let with = |metadata: &str| pod("").replace("{name: p}", &format!("{{name: p, {metadata}}}"));
+    let error = refusal(&with("annotations: {actioncontroller.io/cores: 2}"));
+    assert_eq!(path_and_line(&error), ("metadata.annotations.actioncontroller.io/cores", 3));
+    assert!(refusal(&with("labels: {actioncontroller.io/node: x}")).message.contains("daemon's own"));
+    assert_eq!(one(&with("annotations: {beemesh.io/runtime-engine: docker}")).engine, "docker");
+    let both = "annotations: {beemesh.io/runtime-engine: docker, actioncontroller.io/runtime: podman}";
+    assert!(refusal(&with(both)).message.contains("different engines"));
+    assert!(refusal(&with("annotations: {actioncontroller.io/networks: 'a,,b'}")).path.ends_with("networks"));
+    let package = "apiVersion: v1\nkind: Package\nmetadata: {name: p, annotations: {actioncontroller.io/runtime: x}}\n";
+    assert_eq!(refusal(&format!("{package}spec: {{models: [{{name: a}}]}}\n")).kind, ManifestErrorKind::Unsupported);
+}
+
+#[test]
+fn clashes_within_a_workload_are_refused() {
+    let two = |first: &str, second: &str, rest: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: p}}\nspec:\n  containers:\n  - {{name: a, image: i{first}}}\n  - {{name: b, image: i{second}}}\n{rest}"
+        )
+    };
+    let volumes = "  volumes: [{name: v, emptyDir: {}}]\n";
+    for (text, path, line) in [
+        (two("", "", "").replace("name: b", "name: a"), "spec.containers[1].name", 7),
+        (
+            two(
+                ", ports: [{containerPort: 1, hostPort: 80}]",
+                ", ports: [{containerPort: 2, hostPort: 80, hostIP: 1.1.1.1}]",
+                "",
+            ),
+            "spec.containers[1].ports[0].hostPort",
+            7,
+        ),
+        (two(", volumeMounts: [{name: x, mountPath: /a}]", "", volumes), "spec.containers[0].volumeMounts[0].name", 6),
+        (
+            two("", ", volumeMounts: [{name: v, mountPath: /a/}, {name: v, mountPath: //a}]", volumes),
+            "spec.containers[1].volumeMounts[1].mountPath",
+            7,
+        ),
+        (
+            two("", ", volumeMounts: [{name: v, mountPath: /}]", volumes),
+            "spec.containers[1].volumeMounts[0].mountPath",
+            7,
+        ),
+        (
+            two(", ports: [{containerPort: 1, hostPort: 2}]", "", "  hostNetwork: true\n"),
+            "spec.containers[0].ports[0].hostPort",
+            6,
+        ),
+    ] {
+        assert_eq!(path_and_line(&refusal(&text)), (path, line), "{}", refusal(&text));
+    }
+    let apart = two(
+        ", ports: [{containerPort: 1, hostPort: 80}]",
+        ", ports: [{containerPort: 2, hostPort: 80, protocol: UDP}]",
+        "",
+    );
+    assert!(expand(&bundle(&apart), "").is_ok());
+}
+
+#[test]
+fn volumes_that_nothing_mounts_are_warned_about() {
+    let expansion = expand(&bundle(&pod("  volumes: [{name: v, emptyDir: {}}]\n")), "").unwrap();
+    assert!(expansion.workloads[0].volumes.is_empty());
+    assert!(expansion.warnings[0].message.contains("'v' is mounted by no container"), "{:?}", expansion.warnings);
+}
