@@ -1,0 +1,12 @@
+//! Container runtimes behind one port.
+//!
+//! Enters: the port ([`adapter`]), one folder or file per engine, and the [`registry`] that picks one. Stays out:
+//! anything that knows what an action is. A new engine implements [`adapter::RuntimeAdapter`], is built in
+//! `daemon.rs`, and is added to the conformance suite in `tests/it/conformance`.
+
+pub mod adapter;
+mod failure;
+pub mod podman;
+mod probes;
+pub mod registry;
+pub mod sim;

@@ -1,0 +1,107 @@
+//! Whether engines answer: probes with a bound of their own, and answers that hold for a while.
+//!
+//! A probe that hangs against its contract delays neither other engines nor anyone for more than its bound, and is never
+//! begun a second time before it came back.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::adapter::{Probe, RuntimeAdapter};
+
+/// How long a probe may take before its engine counts as away.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long an answer holds; that an engine is away at most so long.
+const HOLDS: Duration = Duration::from_secs(5);
+
+/// That an engine is away holds at least so long: many callers at once ask it once.
+const AWAY_HOLDS: Duration = Duration::from_millis(20);
+
+/// One probe: under way, or answered.
+struct Attempt {
+    began: Instant,
+    answer: Mutex<Option<(Instant, Probe)>>,
+    answered: Condvar,
+}
+
+/// The last probe of each engine.
+#[derive(Default)]
+pub(super) struct Probes(Mutex<BTreeMap<String, Arc<Attempt>>>);
+
+impl Probes {
+    /// Whether each engine answers; all are asked at the same time.
+    pub fn all(&self, engines: &BTreeMap<String, Arc<dyn RuntimeAdapter>>) -> BTreeMap<String, Probe> {
+        let attempts: Vec<_> = engines.iter().map(|(name, engine)| (name.clone(), self.begin(engine))).collect();
+        attempts.into_iter().map(|(name, attempt)| (name, attempt.outcome())).collect()
+    }
+
+    /// Whether the engine answers.
+    pub fn one(&self, engine: &Arc<dyn RuntimeAdapter>) -> Probe {
+        self.begin(engine).outcome()
+    }
+
+    /// The probe whose answer holds or that is under way, otherwise a new one.
+    fn begin(&self, engine: &Arc<dyn RuntimeAdapter>) -> Arc<Attempt> {
+        // Nothing that can panic runs under this lock.
+        let mut attempts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(attempt) = attempts.get(engine.name()).filter(|attempt| attempt.is_of_use()) {
+            return Arc::clone(attempt);
+        }
+        let began = Instant::now();
+        let attempt = Arc::new(Attempt { began, answer: Mutex::new(None), answered: Condvar::new() });
+        attempts.insert(engine.name().to_owned(), Arc::clone(&attempt));
+        let (asked, by) = (Arc::clone(engine), Arc::clone(&attempt));
+        // Not joined: a probe that hangs must hold nobody up, at the end of the process neither. Each engine has one.
+        let thread = thread::Builder::new().name(format!("probe-{}", engine.name())).spawn(move || {
+            let answer = catch_unwind(AssertUnwindSafe(|| asked.probe()));
+            by.put(answer.unwrap_or_else(|_| Probe::Unavailable { reason: "its probe panicked".to_owned() }));
+        });
+        if let Err(error) = thread {
+            attempt.put(Probe::Unavailable { reason: format!("its probe could not be started: {error}") });
+        }
+        attempt
+    }
+}
+
+impl Attempt {
+    /// Whether its answer holds or is still to come.
+    fn is_of_use(&self) -> bool {
+        let answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
+        answer.as_ref().is_none_or(|(when, probe)| when.elapsed() < self.holds(*when, probe))
+    }
+
+    /// An engine that is back is to be seen at once: one that refuses quickly is asked again soon, one that hangs not.
+    fn holds(&self, answered: Instant, probe: &Probe) -> Duration {
+        match probe {
+            Probe::Available { .. } => HOLDS,
+            Probe::Unavailable { .. } => {
+                let took = answered.duration_since(self.began);
+                took.saturating_mul(4).clamp(AWAY_HOLDS, HOLDS)
+            }
+        }
+    }
+
+    fn put(&self, probe: Probe) {
+        *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), probe));
+        self.answered.notify_all();
+    }
+
+    /// Its answer; away where that has not come in time.
+    fn outcome(&self) -> Probe {
+        let mut answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some((_, probe)) = &*answer {
+                return probe.clone();
+            }
+            let left = TIMEOUT.saturating_sub(self.began.elapsed());
+            if left.is_zero() {
+                let reason = format!("it has not answered a probe for {} ms", self.began.elapsed().as_millis());
+                return Probe::Unavailable { reason };
+            }
+            answer = self.answered.wait_timeout(answer, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}

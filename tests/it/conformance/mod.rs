@@ -1,0 +1,121 @@
+//! One suite of cases for every runtime adapter: the same verbs mean the same on each engine.
+//!
+//! A case is a function over a [`Subject`], which is an adapter with what is needed to use it; it says what a caller
+//! would see and nothing of the engine. To add an engine: write its `#[test]` below, which builds a `Subject` and calls
+//! [`suite::run`] with the names of the cases that cannot apply to it. To add a case: a function in the file of its
+//! subject and a line in that file's list.
+
+mod behaviour;
+mod events;
+mod images;
+mod lifecycle;
+mod observe;
+mod ownership;
+mod pausing;
+mod settings;
+mod stopping;
+mod subject;
+mod suite;
+
+use std::sync::Arc;
+
+use actioncontroller::runtime::adapter::{Probe, RuntimeAdapter};
+use actioncontroller::runtime::podman::{Podman, PodmanConfig};
+use actioncontroller::runtime::sim::SimRuntime;
+use actioncontroller::runtime::sim::config::{
+    SimConfig, SimFailure, SimFailureKind, SimFault, SimImage, SimImageState, SimOp,
+};
+
+use crate::support::podman::PodmanServer;
+use subject::{Foreign, Subject};
+
+/// A simulator with these faults.
+fn sim(faults: Vec<SimFault>) -> Subject {
+    let image =
+        |reference: &str, state| SimImage { reference: reference.into(), state, bytes: None, pull_ms: Some(100) };
+    let images = vec![
+        image("localhost/busybox:1", SimImageState::Present),
+        image("registry.invalid/absent:1", SimImageState::Pullable),
+        image("registry.invalid/missing:1", SimImageState::Missing),
+    ];
+    let sim = SimRuntime::open(SimConfig { images, faults, ..SimConfig::default() }, "here").unwrap();
+    let away = SimConfig { unavailable: "nobody listens".into(), ..SimConfig::default() };
+    Subject {
+        adapter: Arc::new(sim),
+        node: "here".into(),
+        image: "localhost/busybox:1".into(),
+        absent_image: Some("registry.invalid/absent:1".into()),
+        missing_image: "registry.invalid/missing:1".into(),
+        command: behaviour::for_sim,
+        down: Box::new(move || Arc::new(SimRuntime::open(away.clone(), "here").unwrap()) as Arc<dyn RuntimeAdapter>),
+        foreign: Box::new(Foreign::through_the_adapter),
+        has_processes: false,
+        tells_memory_kills: true,
+        made: Default::default(),
+    }
+}
+
+// req: BM-04
+#[test]
+fn sim_conforms() {
+    suite::run(&sim(Vec::new()), &["limits_are_in_the_cgroup"]);
+}
+
+// req: BM-04
+#[test]
+fn engine_that_misbehaves_fails_the_cases_that_are_about_it() {
+    let delayed = |op, delay_ms| SimFault { op: Some(op), delay_ms, ..SimFault::default() };
+    let failing = |op, kind| {
+        let fail = Some(SimFailure { kind, message: "scripted".into() });
+        SimFault { op: Some(op), fail, ..SimFault::default() }
+    };
+    for (fault, case) in [
+        (delayed(SimOp::Stop, 1_500), "grace_of_500_ms_is_500_ms"),
+        (failing(SimOp::Remove, SimFailureKind::NotFound), "remove_of_unknown_is_unchanged"),
+        (failing(SimOp::Inspect, SimFailureKind::Engine), "unknown_or_empty_id_is_not_found_to_every_verb_but_remove"),
+        (failing(SimOp::Pull, SimFailureKind::Engine), "create_pulls_the_missing_image_and_tells_its_bytes"),
+        (failing(SimOp::EnsureNetwork, SimFailureKind::NotFound), "foreign_network_is_neither_taken_nor_removed"),
+        (failing(SimOp::Events, SimFailureKind::Connection), "events_tell_a_life_in_order_with_one_death"),
+    ] {
+        assert_eq!(suite::outcome_of(case, &sim(vec![fault])), "FAIL", "{case}");
+        assert_eq!(suite::outcome_of(case, &sim(Vec::new())), "ok", "{case}");
+    }
+}
+
+/// A private Podman with a registry, of the version that the environment asks for.
+fn podman(server: &Arc<PodmanServer>) -> Subject {
+    let away = PodmanConfig { socket: Some(server.files().join("nobody.sock")), ..server.config() };
+    let outside = Arc::clone(server);
+    let adapter = server.adapter();
+    // Abilities are what a probe has proved.
+    assert!(matches!(adapter.probe(), Probe::Available { .. }));
+    Subject {
+        adapter: Arc::new(adapter),
+        node: server.config().node,
+        image: "localhost/busybox:1".into(),
+        absent_image: Some(server.remote_image()),
+        missing_image: format!("{}-that-is-nowhere", server.remote_image()),
+        command: behaviour::for_busybox,
+        down: Box::new(move || Arc::new(Podman::new(away.clone())) as Arc<dyn RuntimeAdapter>),
+        foreign: Box::new(move |_, kind, name| {
+            // By hand, as somebody else would: without our label.
+            let arguments = match kind {
+                Foreign::Container => vec!["create", "--name", name, "localhost/busybox:1", "sleep", "1000"],
+                Foreign::Network => vec!["network", "create", name],
+                Foreign::Volume => vec!["volume", "create", name],
+                Foreign::Pod => vec!["pod", "create", "--name", name],
+            };
+            outside.run(&arguments);
+        }),
+        has_processes: true,
+        tells_memory_kills: false,
+        made: Default::default(),
+    }
+}
+
+// req: AC-11
+#[test]
+fn podman_conforms() {
+    let server = Arc::new(PodmanServer::start_with_registry());
+    suite::run(&podman(&server), &["death_for_want_of_memory_is_flagged"]);
+}

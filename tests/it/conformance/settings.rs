@@ -1,0 +1,150 @@
+//! Settings of a container that have to be seen inside it, on it, or in its cgroup.
+
+use std::fs;
+use std::net::TcpListener;
+
+use actioncontroller::model::workload::{EnvVar, NetworkMode, PortSpec, Protocol};
+use actioncontroller::runtime::adapter::{Mount, MountSource, RuntimeError, VolumeSpec};
+
+use super::behaviour::Behaviour;
+use super::subject::{Made, Subject};
+use super::suite::{Case, case, with};
+
+pub const CASES: &[Case] = &[
+    case("environment_is_seen_inside", environment),
+    case("user_and_group_are_those_asked_for", user),
+    case("network_none_has_loopback_alone", network_none),
+    case("read_only_mount_refuses_writes_and_shows_content", read_only_mount),
+    case("bind_mount_is_shared", bind_mount),
+    case("read_only_root_refuses_writes", read_only_root),
+    case("labels_and_annotations_are_told_back", labels_and_annotations),
+    case("published_port_is_told_back", published_port),
+    case("name_that_no_engine_takes_is_refused", wrong_name),
+    with(|caps, subject| caps.supports_resource_limits && subject.has_processes, "limits_are_in_the_cgroup", limits),
+];
+
+fn environment(subject: &Subject) {
+    let mut config = subject.config(&subject.name("env"), &Behaviour::PrintEnv("GREETING"));
+    config.spec.env = vec![EnvVar { name: "GREETING".into(), value: "hello, = \"you\" $HOME ü".into() }];
+    assert_eq!(subject.run_to_end(&config).stdout, "hello, = \"you\" $HOME ü\n");
+}
+
+fn user(subject: &Subject) {
+    let mut config = subject.config(&subject.name("user"), &Behaviour::PrintUser);
+    config.spec.security.run_as_user = Some(1234);
+    config.spec.security.run_as_group = Some(5678);
+    assert_eq!(subject.run_to_end(&config).stdout, "1234:5678\n");
+}
+
+fn network_none(subject: &Subject) {
+    let config = subject.config(&subject.name("none"), &Behaviour::PrintInterfaces);
+    assert_eq!(config.network, NetworkMode::None);
+    assert_eq!(subject.run_to_end(&config).stdout, "lo\n");
+}
+
+fn read_only_mount(subject: &Subject) {
+    let name = subject.name("vol");
+    subject.remember(Made::Volume(name.clone()));
+    let spec = VolumeSpec { name: name.clone(), labels: subject.labels("w"), tmpfs_bytes: None };
+    subject.adapter.ensure_volume(&subject.call(), &spec).unwrap();
+    let with_mount = |behaviour: &Behaviour, read_only| {
+        let mut config = subject.config(&subject.name("mount"), behaviour);
+        let source = MountSource::Volume(name.clone(), String::new());
+        config.mounts = vec![Mount { source, path: "/data".into(), read_only }];
+        subject.run_to_end(&config)
+    };
+    let written = with_mount(&Behaviour::Write("/data/file", "first"), false);
+    assert_eq!(written.code, Some(0), "{}", written.stderr);
+    let refused = with_mount(&Behaviour::Write("/data/file", "second"), true);
+    assert_ne!(refused.code, Some(0));
+    assert!(refused.stderr.contains("Read-only file system"), "{}", refused.stderr);
+    assert_eq!(with_mount(&Behaviour::Read("/data/file"), true).stdout, "first\n");
+}
+
+fn bind_mount(subject: &Subject) {
+    let folder = tempfile::tempdir().unwrap();
+    let with_mount = |behaviour: &Behaviour| {
+        let mut config = subject.config(&subject.name("bind"), behaviour);
+        let source = MountSource::Bind(folder.path().to_str().unwrap().to_owned());
+        config.mounts = vec![Mount { source, path: "/host".into(), read_only: false }];
+        subject.run_to_end(&config)
+    };
+    let written = with_mount(&Behaviour::Write("/host/file", "shared"));
+    assert_eq!(written.code, Some(0), "{}", written.stderr);
+    assert_eq!(with_mount(&Behaviour::Read("/host/file")).stdout, "shared\n");
+    if subject.has_processes {
+        assert_eq!(fs::read_to_string(folder.path().join("file")).unwrap(), "shared\n");
+    }
+}
+
+fn read_only_root(subject: &Subject) {
+    let write = |read_only| {
+        let mut config = subject.config(&subject.name("root"), &Behaviour::Write("/file", "x"));
+        config.spec.security.read_only_root = read_only;
+        subject.run_to_end(&config)
+    };
+    assert_eq!(write(false).code, Some(0));
+    let refused = write(true);
+    assert_ne!(refused.code, Some(0));
+    assert!(refused.stderr.contains("Read-only file system"), "{}", refused.stderr);
+}
+
+fn labels_and_annotations(subject: &Subject) {
+    let mut config = subject.config(&subject.name("labels"), &Behaviour::Stay);
+    config.labels.insert("vendor.example/key".into(), "a value = with, marks".into());
+    config.annotations.insert("vendor.example/note".into(), "{\"json\": [1]}".into());
+    let seen = subject.inspect(&subject.create(&config));
+    for (key, value) in &config.labels {
+        assert_eq!(seen.labels.get(key), Some(value));
+    }
+    assert_eq!(seen.annotations.get("vendor.example/note").map(String::as_str), Some("{\"json\": [1]}"));
+}
+
+fn published_port(subject: &Subject) {
+    // Free a moment ago; the container is only created, so that nothing binds it.
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut config = subject.config(&subject.name("ports"), &Behaviour::Stay);
+    config.network = NetworkMode::Bridge;
+    let protocol = Protocol::Tcp;
+    let port = PortSpec { host_ip: "127.0.0.1".into(), host_port: Some(free), container_port: 8080, protocol };
+    config.ports = vec![port.clone()];
+    assert_eq!(subject.inspect(&subject.create(&config)).ports, [port]);
+}
+
+fn wrong_name(subject: &Subject) {
+    for name in ["", "a/b", "-a", "a b", "ä"] {
+        let config = subject.config(name, &Behaviour::Stay);
+        let error = subject.adapter.create_container(&subject.call(), &config).unwrap_err();
+        assert!(matches!(error, RuntimeError::InvalidSpec { .. }), "'{name}': {error}");
+    }
+}
+
+/// A value of the process's cgroup, on the first hierarchy that has the file.
+fn cgroup_value(pid: i32, files: &[&str]) -> String {
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    for line in groups.lines() {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (parts.next().unwrap(), parts.next().unwrap());
+        for base in [format!("/sys/fs/cgroup/{controllers}"), "/sys/fs/cgroup".into(), "/sys/fs/cgroup/unified".into()]
+        {
+            for file in files {
+                if let Ok(value) = fs::read_to_string(format!("{base}{path}/{file}")) {
+                    return value.trim().to_owned();
+                }
+            }
+        }
+    }
+    panic!("none of {files:?} is in a cgroup of process {pid}: {groups}");
+}
+
+fn limits(subject: &Subject) {
+    let mut config = subject.config(&subject.name("limits"), &Behaviour::Stay);
+    config.spec.resources.memory_bytes = Some(48 * 1024 * 1024);
+    config.spec.resources.pids = Some(37);
+    config.spec.resources.cpu_millis = Some(250);
+    let pid = subject.inspect(&subject.start(&config)).pid;
+    assert_eq!(cgroup_value(pid, &["memory.max", "memory.limit_in_bytes"]), (48 * 1024 * 1024).to_string());
+    assert_eq!(cgroup_value(pid, &["pids.max"]), "37");
+    let quota = cgroup_value(pid, &["cpu.max", "cpu.cfs_quota_us"]);
+    assert_eq!(quota.split(' ').next(), Some("25000"), "of a period of 100 ms");
+}

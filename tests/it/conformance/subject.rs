@@ -1,0 +1,252 @@
+//! [`Subject`]: an adapter under test with what the cases need to use it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use actioncontroller::cancel::CancelToken;
+use actioncontroller::clock::Deadline;
+use actioncontroller::model::state::ContainerStatus;
+use actioncontroller::model::workload::{ContainerSpec, NetworkMode, PullPolicy, labels};
+use actioncontroller::runtime::adapter::{
+    Call, Change, ContainerConfig, ContainerInstance, ExecOutcome, LogChunk, LogOptions, NetworkSpec, NoProgress,
+    OutputStream, PodSpec, RuntimeAdapter, StopOptions, VolumeSpec,
+};
+
+use super::behaviour::Behaviour;
+
+/// How long any single call may take. No case comes near it.
+const BUDGET: Duration = Duration::from_secs(60);
+
+/// A token that is never cancelled, for calls that are not about that.
+static CALM: std::sync::LazyLock<CancelToken> = std::sync::LazyLock::new(CancelToken::new);
+
+/// Makes names differ, also between engines that share a machine.
+static COUNTER: AtomicU64 = AtomicU64::new(0);
+
+/// Makes something that is not this node's.
+pub type MakeForeign = Box<dyn Fn(&Subject, Foreign, &str) + Send + Sync>;
+
+/// An adapter under test.
+pub struct Subject {
+    /// It.
+    pub adapter: Arc<dyn RuntimeAdapter>,
+    /// The node whose label it takes for its own.
+    pub node: String,
+    /// An image that is there and has busybox (on the simulator: any).
+    pub image: String,
+    /// An image that can be pulled and is not there; `None` where there is no registry.
+    pub absent_image: Option<String>,
+    /// An image that is nowhere.
+    pub missing_image: String,
+    /// How the engine is told to behave.
+    pub command: fn(&Behaviour) -> Vec<String>,
+    /// A second adapter of the kind, whose engine is not there.
+    pub down: Box<dyn Fn() -> Arc<dyn RuntimeAdapter> + Send + Sync>,
+    /// Makes something of this name that is not this node's.
+    pub foreign: MakeForeign,
+    /// Its containers are processes of this machine, with cgroups.
+    pub has_processes: bool,
+    /// It tells a death for want of memory from another kill. Podman does only where its conmon hears of it, which is
+    /// not so on every layout of cgroups.
+    pub tells_memory_kills: bool,
+    /// What the present case made.
+    pub made: Mutex<Vec<Made>>,
+}
+
+/// What can be somebody else's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Foreign {
+    Container,
+    Network,
+    Volume,
+    Pod,
+}
+
+/// What a case made.
+pub enum Made {
+    Container(String),
+    Network(String),
+    Volume(String),
+    Pod(String),
+}
+
+impl Foreign {
+    /// Makes it by way of the adapter, without this node's label.
+    pub fn through_the_adapter(subject: &Subject, kind: Self, name: &str) {
+        let (name, labels, call) = (name.to_owned(), BTreeMap::new(), subject.call());
+        let made = match kind {
+            Self::Network => subject.adapter.ensure_network(&call, &NetworkSpec { name, labels }),
+            Self::Volume => subject.adapter.ensure_volume(&call, &VolumeSpec { name, labels, tmpfs_bytes: None }),
+            Self::Pod => subject.adapter.ensure_pod(&call, &PodSpec { labels, ..subject.pod_spec(&name) }),
+            Self::Container => {
+                let config = ContainerConfig { labels, ..subject.config(&name, &Behaviour::Stay) };
+                subject.adapter.create_container(&call, &config).map(|_| Change::Changed)
+            }
+        };
+        assert_eq!(made, Ok(Change::Changed), "a foreign {kind:?} could not be made");
+    }
+}
+
+/// The call that most cases make.
+pub fn call_within(budget: Duration, cancel: &CancelToken) -> Call<'_> {
+    Call { deadline: Deadline::after(budget), cancel, progress: &NoProgress }
+}
+
+/// Waits until the condition holds; panics with what was waited for after half a minute.
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Deadline::after(Duration::from_secs(30));
+    while !condition() {
+        assert!(!deadline.is_over(), "waited in vain until {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Reads all of both streams as it is now.
+pub const EVERYTHING: LogOptions = LogOptions { follow: false, tail: None, since_ms: 0, stdout: true, stderr: true };
+
+impl Subject {
+    /// A call that has all the time there is.
+    pub fn call(&self) -> Call<'_> {
+        call_within(BUDGET, &CALM)
+    }
+
+    /// A name that nothing has.
+    pub fn name(&self, hint: &str) -> String {
+        format!("cf-{hint}-{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Labels as this node gives them, for a workload.
+    pub fn labels(&self, workload: &str) -> BTreeMap<String, String> {
+        let of = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        BTreeMap::from([of(labels::NODE, &self.node), of(labels::WORKLOAD, workload)])
+    }
+
+    /// A container of this name with nothing special.
+    pub fn config(&self, name: &str, behaviour: &Behaviour) -> ContainerConfig {
+        let none = String::new;
+        ContainerConfig {
+            name: name.to_owned(),
+            spec: ContainerSpec {
+                name: "main".into(),
+                image: self.image.clone(),
+                pull: PullPolicy::IfNotPresent,
+                command: (self.command)(behaviour),
+                args: vec![],
+                working_dir: none(),
+                env: vec![],
+                ports: vec![],
+                mounts: vec![],
+                devices: vec![],
+                resources: Default::default(),
+                security: Default::default(),
+                stdin: false,
+                tty: false,
+                liveness: None,
+            },
+            labels: self.labels(name),
+            annotations: BTreeMap::new(),
+            pod: None,
+            network: NetworkMode::None,
+            ports: vec![],
+            hostname: none(),
+            host_ipc: false,
+            host_pid: false,
+            mounts: vec![],
+        }
+    }
+
+    /// A pod of this node with nothing special.
+    pub fn pod_spec(&self, name: &str) -> PodSpec {
+        let (name, labels) = (name.to_owned(), self.labels(name));
+        PodSpec { name, labels, network: NetworkMode::None, ports: vec![], hostname: String::new() }
+    }
+
+    /// Remembers something for [`Subject::clean`].
+    pub fn remember(&self, made: Made) {
+        self.made.lock().unwrap().push(made);
+    }
+
+    /// Creates the container; its id.
+    pub fn create(&self, config: &ContainerConfig) -> String {
+        self.remember(Made::Container(config.name.clone()));
+        self.adapter.create_container(&self.call(), config).unwrap().id
+    }
+
+    /// Creates and starts a container; its id.
+    pub fn start(&self, config: &ContainerConfig) -> String {
+        let id = self.create(config);
+        assert_eq!(self.adapter.start_container(&self.call(), &id), Ok(Change::Changed));
+        id
+    }
+
+    /// Starts a container that behaves so and waits until it has printed its first line; its id.
+    pub fn run(&self, behaviour: &Behaviour) -> String {
+        let id = self.start(&self.config(&self.name("c"), behaviour));
+        wait_until("the container has printed its first line", || !self.logs(&id, &EVERYTHING).is_empty());
+        id
+    }
+
+    /// Runs a container to its end; its id, exit code and lines.
+    pub fn run_to_end(&self, config: &ContainerConfig) -> Ended {
+        let id = self.start(config);
+        let code = self.adapter.wait_container(&self.call(), &id).unwrap();
+        let logs = self.logs(&id, &EVERYTHING);
+        Ended { id, code, stdout: text(&logs, OutputStream::Stdout), stderr: text(&logs, OutputStream::Stderr) }
+    }
+
+    /// The container as it is.
+    pub fn inspect(&self, id: &str) -> ContainerInstance {
+        self.adapter.inspect_container(&self.call(), id).unwrap()
+    }
+
+    /// The container's state.
+    pub fn status(&self, id: &str) -> ContainerStatus {
+        self.inspect(id).status
+    }
+
+    /// Stops it with this grace.
+    pub fn stop(&self, id: &str, grace: Duration) -> Change {
+        self.adapter.stop_container(&self.call(), id, &StopOptions::graceful(grace)).unwrap()
+    }
+
+    /// Reads its output, which has to end by itself.
+    pub fn logs(&self, id: &str, options: &LogOptions) -> Vec<LogChunk> {
+        let stream = self.adapter.container_logs(&self.call(), id, options).unwrap();
+        stream.map(|chunk| chunk.unwrap()).collect()
+    }
+
+    /// Runs a command inside.
+    pub fn exec(&self, id: &str, behaviour: &Behaviour) -> ExecOutcome {
+        self.adapter.exec_in_container(&self.call(), id, &(self.command)(behaviour)).unwrap()
+    }
+
+    /// Removes what the case made, best effort: a case that failed may have left anything.
+    pub fn clean(&self) {
+        for made in self.made.lock().unwrap().drain(..).rev() {
+            // What cannot be removed is told by the cases about removal.
+            let _ = match made {
+                Made::Container(name) => self.adapter.remove_container(&self.call(), &name, true),
+                Made::Network(name) => self.adapter.remove_network(&self.call(), &name),
+                Made::Volume(name) => self.adapter.remove_volume(&self.call(), &name),
+                Made::Pod(name) => self.adapter.remove_pod(&self.call(), &name),
+            };
+        }
+    }
+}
+
+/// A container that has ended.
+pub struct Ended {
+    pub id: String,
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// One stream's text.
+pub fn text(logs: &[LogChunk], stream: OutputStream) -> String {
+    let bytes: Vec<u8> = logs.iter().filter(|chunk| chunk.stream == stream).flat_map(|c| c.bytes.clone()).collect();
+    String::from_utf8(bytes).unwrap()
+}
