@@ -1,0 +1,314 @@
+//! Start, stop, signal, pause, remove and wait. The table of transitions is asked before the engine is, so every
+//! engine behaves the same; Podman's own stop timeout, which counts whole seconds, is never used.
+
+use std::time::{Duration, Instant};
+
+use super::client::{Answer, Client, Failure, NO_BODY, late, parse};
+use super::create::path;
+use super::wire::{Inspect, Listed, Report};
+use super::{ENGINE, PodmanConfig, pod, status};
+use crate::cancel::Urge;
+use crate::clock::Deadline;
+use crate::model::state::{Allowed, ContainerStatus, Transition};
+use crate::model::workload::labels;
+use crate::runtime::adapter::{Call, Change, ContainerInstance, ListFilter, RtResult, RuntimeError, StopOptions};
+use crate::transport::http::{Method, encode};
+
+/// The first wait between two looks at a container that is to end; doubled up to [`SLOWEST_POLL`].
+const FIRST_POLL: Duration = Duration::from_millis(5);
+
+/// An inspect costs the engine some 3 ms, so this keeps a long grace below a twentieth of a core.
+const SLOWEST_POLL: Duration = Duration::from_millis(80);
+
+/// How long the network and the mounts of a container that has ended may take to be gone: some hundred milliseconds
+/// are usual. Where whoever takes them down died, they are there until the next start or the removal.
+const CLEANUP_LIMIT: Duration = Duration::from_secs(5);
+
+/// How often Podman itself looks while it waits for an end; its default of 250 ms would add that to each init container.
+const WAIT_INTERVAL: &str = "50ms";
+
+/// Death by signal as an exit code is 128 and the signal's number.
+const KILLED: i32 = 137;
+
+/// The container of exactly this id or name; `None` where there is none. Podman itself also takes the beginning of an
+/// id, which might be another container's.
+pub(super) fn find(client: &Client, call: &Call, id: &str) -> RtResult<Option<Inspect>> {
+    if id.is_empty() {
+        return Ok(None);
+    }
+    let found: Option<Inspect> = client.find(call, "inspect", &path(id, "json"))?;
+    Ok(found.filter(|container| container.id == id || container.name == id))
+}
+
+/// The container, or `NotFound`.
+pub(super) fn inspect(client: &Client, call: &Call, id: &str) -> RtResult<Inspect> {
+    find(client, call, id)?.ok_or_else(|| RuntimeError::NotFound { what: format!("container '{id}'") })
+}
+
+/// The error of a call that the state does not allow.
+pub(super) fn not_allowed(op: &str, id: &str, state: &ContainerStatus) -> RuntimeError {
+    RuntimeError::InvalidState { op: op.to_owned(), id: id.to_owned(), state: state.word().to_owned() }
+}
+
+/// POST of a verb; `Err` within is a refusal that the caller may understand.
+fn post(client: &Client, call: &Call, op: &str, id: &str, what: &str) -> RtResult<Result<bool, Failure>> {
+    client.act(call, op, Method::Post, &path(id, what))
+}
+
+/// Asks the table of transitions, then the engine; a refusal for the state's sake means that the state moved between
+/// the two, and is told as the state that it is now.
+fn transit(client: &Client, call: &Call, op: &str, id: &str, transition: Transition) -> RtResult<Change> {
+    let before = inspect(client, call, id)?;
+    let state = status::status(&before.state);
+    match state.allows(transition) {
+        Allowed::Unchanged => return Ok(Change::Unchanged),
+        Allowed::No => return Err(not_allowed(op, id, &state)),
+        Allowed::Yes => {}
+    }
+    let verb = if op == "resume" { "unpause" } else { op };
+    match post(client, call, op, &before.id, verb)? {
+        Ok(true) => Ok(Change::Changed),
+        Ok(false) => Ok(Change::Unchanged),
+        Err(failure) if failure.is_state() => {
+            let now = status::status(&inspect(client, call, &before.id)?.state);
+            match now.allows(transition) {
+                Allowed::Unchanged => Ok(Change::Unchanged),
+                Allowed::Yes | Allowed::No => Err(not_allowed(op, id, &now)),
+            }
+        }
+        Err(failure) => Err(failure.into_error()),
+    }
+}
+
+/// Starts it; Podman answers once the runtime has.
+pub(super) fn start(client: &Client, call: &Call, id: &str) -> RtResult<Change> {
+    pod::start_infra(client, call, &inspect(client, call, id)?.pod)?;
+    transit(client, call, "start", id, Transition::Start)
+}
+
+/// Starts the infra container of a pod, which members that start side by side all ask for at once; returns when it runs.
+pub(super) fn start_infra(client: &Client, call: &Call, infra_id: &str) -> RtResult<()> {
+    let refused = match post(client, call, "pod start", infra_id, "start")? {
+        Ok(_) => return Ok(()),
+        Err(failure) => failure,
+    };
+    // Another member was faster, and Podman is not done with it.
+    let limit = call.deadline.at_most(CLEANUP_LIMIT);
+    while !limit.is_over() {
+        if inspect(client, call, infra_id)?.state.status == "running" {
+            return Ok(());
+        }
+        if call.cancel.wait(Urge::Cancel, limit.at_most(FIRST_POLL)) == Urge::Cancel {
+            return Err(RuntimeError::Cancelled { op: "pod start".to_owned() });
+        }
+    }
+    Err(refused.into_error())
+}
+
+/// Freezes it.
+pub(super) fn pause(client: &Client, call: &Call, id: &str) -> RtResult<Change> {
+    transit(client, call, "pause", id, Transition::Pause)
+}
+
+/// Thaws it.
+pub(super) fn resume(client: &Client, call: &Call, id: &str) -> RtResult<Change> {
+    transit(client, call, "resume", id, Transition::Resume)
+}
+
+/// Sends a signal; `false` when there was nothing left to send it to.
+fn send_signal(client: &Client, call: &Call, op: &str, id: &str, signal: &str) -> RtResult<bool> {
+    match post(client, call, op, id, &format!("kill?signal={}", encode(signal)))? {
+        Ok(_) => Ok(true),
+        Err(failure) if failure.is_state() => Ok(false),
+        Err(failure) => Err(failure.into_error()),
+    }
+}
+
+/// Sends one signal to what runs.
+pub(super) fn signal(client: &Client, call: &Call, id: &str, signal: &str) -> RtResult<()> {
+    let container = inspect(client, call, id)?;
+    let state = status::status(&container.state);
+    if !state.is_live() || !send_signal(client, call, "signal", &container.id, signal)? {
+        return Err(not_allowed("signal", id, &state));
+    }
+    Ok(())
+}
+
+/// Signal, thaw, grace, SIGKILL; returns once it has ended. A cancel leaves it as it then is.
+pub(super) fn stop(client: &Client, call: &Call, id: &str, options: &StopOptions) -> RtResult<Change> {
+    let container = inspect(client, call, id)?;
+    let state = status::status(&container.state);
+    match state.allows(Transition::Stop) {
+        Allowed::Unchanged => return Ok(Change::Unchanged),
+        Allowed::No => return Err(not_allowed("stop", id, &state)),
+        Allowed::Yes => {}
+    }
+    let id = &container.id;
+    let kill_at_once = options.signal == "SIGKILL" || call.cancel.urge() == Urge::Hasten;
+    if !kill_at_once {
+        send_signal(client, call, "stop", id, &options.signal)?;
+    }
+    if state == ContainerStatus::Paused {
+        // SIGKILL comes after the thaw: on cgroup v1 a frozen process does not die, and Podman would wait for it.
+        thaw(client, call, id)?;
+    }
+    let grace = if kill_at_once { Duration::ZERO } else { options.grace };
+    if !grace.is_zero() && await_end(client, call, id, call.deadline.at_most(grace), Urge::Hasten)? {
+        return Ok(Change::Changed);
+    }
+    send_signal(client, call, "kill", id, "SIGKILL")?;
+    let begun = Instant::now();
+    match await_end(client, call, id, call.deadline, Urge::Cancel)? {
+        true => Ok(Change::Changed),
+        false => Err(late("the end of the container after SIGKILL", begun)),
+    }
+}
+
+fn thaw(client: &Client, call: &Call, id: &str) -> RtResult<()> {
+    match post(client, call, "resume", id, "unpause")? {
+        Ok(_) => Ok(()),
+        // It ended or was thawed meanwhile.
+        Err(failure) if failure.is_state() => Ok(()),
+        Err(failure) => Err(failure.into_error()),
+    }
+}
+
+/// Looks until the container has ended (`true`), or until `until` or the urge (`false`). A cancel is an error.
+fn await_end(client: &Client, call: &Call, id: &str, until: Deadline, urge: Urge) -> RtResult<bool> {
+    let mut poll = FIRST_POLL;
+    loop {
+        match find(client, call, id)? {
+            None => return Ok(true),
+            Some(container) if !status::status(&container.state).is_live() => {
+                await_cleanup(client, call, container);
+                return Ok(true);
+            }
+            Some(_) if until.is_over() => return Ok(false),
+            Some(_) => {}
+        }
+        match call.cancel.wait(urge, until.at_most(poll)) {
+            Urge::Cancel => return Err(RuntimeError::Cancelled { op: "stop".to_owned() }),
+            Urge::Hasten if urge == Urge::Hasten => return Ok(false),
+            Urge::Hasten | Urge::None => poll = (poll * 2).min(SLOWEST_POLL),
+        }
+    }
+}
+
+/// Looks until Podman has cleaned up after a container that has ended: conmon starts a process for that, which takes
+/// the firewall's rules of its ports away, and those of whoever has the same ports since, so nobody may before. What
+/// does not come in time is said in the log; the container has ended all the same.
+fn await_cleanup(client: &Client, call: &Call, ended: Inspect) {
+    let limit = call.deadline.at_most(CLEANUP_LIMIT);
+    let call = Call { deadline: limit, ..*call };
+    let mut state = ended.state.status;
+    while state == "stopped" {
+        if limit.is_over() {
+            return log::warn!("container '{}' has ended, but Podman has not cleaned up after it", ended.name);
+        }
+        if call.cancel.wait(Urge::Cancel, limit.at_most(SLOWEST_POLL / 4)) == Urge::Cancel {
+            return;
+        }
+        match find(client, &call, &ended.id) {
+            Ok(Some(container)) => state = container.state.status,
+            Ok(None) | Err(_) => return,
+        }
+    }
+}
+
+/// Deletes it. Of its volumes only those that the image made without a name go with it.
+pub(super) fn remove(client: &Client, settings: &PodmanConfig, call: &Call, id: &str, force: bool) -> RtResult<Change> {
+    let Some(container) = find(client, call, id)? else { return Ok(Change::Unchanged) };
+    if container.config.labels.get(labels::NODE) != Some(&settings.node) {
+        let reason = format!("container '{id}' is not ours: its label {} is not '{}'", labels::NODE, settings.node);
+        return Err(RuntimeError::PermissionDenied { reason });
+    }
+    let state = status::status(&container.state);
+    if state.allows(Transition::Remove { force }) != Allowed::Yes {
+        return Err(not_allowed("remove", id, &state));
+    }
+    delete(client, call, &container.id, force)
+}
+
+/// The deletion itself. `volumes=true` means anonymous volumes alone (`libpod/runtime_ctr.go`).
+pub(super) fn delete(client: &Client, call: &Call, id: &str, force: bool) -> RtResult<Change> {
+    let target = format!("/containers/{}?force={force}&timeout=0&volumes=true", encode(id));
+    match client.send(call, "remove", Method::Delete, &target, NO_BODY)? {
+        Answer::Done(response) => {
+            // Version 4 answers 204 on some paths, without a report.
+            let reports: Vec<Report> = if response.body.is_empty() { Vec::new() } else { parse("remove", &response)? };
+            match reports.iter().find(|report| !report.err.is_null()) {
+                Some(report) => Err(RuntimeError::Engine {
+                    engine: ENGINE.to_owned(),
+                    op: "remove".to_owned(),
+                    code: i64::from(response.status),
+                    message: report.err.to_string(),
+                }),
+                None => Ok(Change::Changed),
+            }
+        }
+        Answer::Unchanged => Ok(Change::Unchanged),
+        Answer::Refused(failure) if failure.is_missing() => Ok(Change::Unchanged),
+        Answer::Refused(failure) if failure.is_state() => {
+            let state = status::status(&inspect(client, call, id)?.state);
+            Err(not_allowed("remove", id, &state))
+        }
+        Answer::Refused(failure) => Err(failure.into_error()),
+    }
+}
+
+/// Blocks until it has ended; its exit code, or `None` where that was lost.
+pub(super) fn wait(client: &Client, call: &Call, id: &str) -> RtResult<Option<i32>> {
+    let container = inspect(client, call, id)?;
+    await_start(client, call, &container)?;
+    let path = path(&container.id, &format!("wait?condition=exited&condition=stopped&interval={WAIT_INTERVAL}"));
+    match client.send(call, "wait", Method::Post, &path, NO_BODY)? {
+        Answer::Done(response) => Ok(Some(parse::<i32>("wait", &response)?).filter(|code| *code >= 0)),
+        Answer::Unchanged => Ok(None),
+        Answer::Refused(failure) => Err(failure.into_error()),
+    }
+}
+
+/// Podman takes a container that never ran for one that ended with 0, so its start is waited for here.
+fn await_start(client: &Client, call: &Call, container: &Inspect) -> RtResult<()> {
+    let begun = Instant::now();
+    let mut state = status::status(&container.state);
+    while state == ContainerStatus::Created {
+        if call.deadline.is_over() {
+            return Err(late("wait", begun));
+        }
+        if call.cancel.wait(Urge::Cancel, call.deadline.at_most(SLOWEST_POLL)) == Urge::Cancel {
+            return Err(RuntimeError::Cancelled { op: "wait".to_owned() });
+        }
+        state = status::status(&inspect(client, call, &container.id)?.state);
+    }
+    Ok(())
+}
+
+/// The containers that fit, by creation time, then id. Infra containers of pods are none.
+pub(super) fn list(client: &Client, call: &Call, filter: &ListFilter) -> RtResult<Vec<ContainerInstance>> {
+    let wanted: Vec<_> = filter.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let filters = serde_json::json!({ "label": wanted }).to_string();
+    let target = format!("/containers/json?all=true&filters={}", encode(&filters));
+    let mut instances = Vec::new();
+    for container in client.get::<Vec<Listed>>(call, "list", &target)? {
+        // Podman's label filter takes a value apart at more than the first `=`, so it is looked at again.
+        let fits = filter.labels.iter().all(|(key, value)| container.labels.get(key) == Some(value));
+        if container.is_infra || !fits {
+            continue;
+        }
+        let Some(instance) = complete(client, call, status::listed(container))? else { continue };
+        if filter.all || instance.status.is_live() {
+            instances.push(instance);
+        }
+    }
+    instances.sort_by(|one, other| (one.created_ms, &one.id).cmp(&(other.created_ms, &other.id)));
+    Ok(instances)
+}
+
+/// The list does not tell out-of-memory from other kills, so these are looked at one by one. `None`: gone meanwhile.
+fn complete(client: &Client, call: &Call, listed: ContainerInstance) -> RtResult<Option<ContainerInstance>> {
+    if matches!(listed.status, ContainerStatus::Exited { code: Some(KILLED), .. }) {
+        return Ok(find(client, call, &listed.id)?.map(status::instance));
+    }
+    Ok(Some(listed))
+}

@@ -1,0 +1,246 @@
+//! Podman through its REST service on a unix socket (libpod API 4 and 5).
+//!
+//! [`Podman`] is the door; each of the other files is one part of it: `client` asks, `request` and `wire` have
+//! Podman's field names, `spec` and `status` translate without I/O, the rest is one verb or one kind of object each.
+//! Enters: what is Podman's. Stays out: policy, plans, and HTTP itself ([`crate::transport::http`]).
+//!
+//! What is ours is known by the label [`labels::NODE`] with this node's name: anything else of the same name is
+//! `AlreadyExists` and is never changed or deleted.
+
+mod client;
+mod create;
+mod exec;
+mod image;
+mod lifecycle;
+mod logs;
+mod mux;
+mod network;
+mod observe;
+mod pod;
+mod probe;
+mod request;
+mod spec;
+mod status;
+#[cfg(test)]
+mod tests;
+mod volume;
+mod wire;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use self::client::Client;
+use self::wire::Strings;
+use super::adapter::{
+    BlockingStream, Call, Change, ContainerConfig, ContainerInstance, ContainerStats, EngineEvent, ExecOutcome,
+    Leftovers, ListFilter, LogChunk, LogOptions, NetworkSpec, PodSpec, Probe, RtResult, RuntimeAdapter,
+    RuntimeCapabilities, RuntimeError, StopOptions, VolumeSpec,
+};
+use crate::model::workload::{PullPolicy, labels};
+use crate::transport::http::encode;
+
+/// The engine's name.
+const ENGINE: &str = "podman";
+
+/// The role label's value on pods, which their infra containers inherit.
+const INFRA_ROLE: &str = "infra";
+
+/// How Podman is used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodmanConfig {
+    /// The service's socket; `None` looks at the usual places each time: `/run/podman/podman.sock` and
+    /// `$XDG_RUNTIME_DIR/podman/podman.sock`.
+    pub socket: Option<PathBuf>,
+    /// This node's name, the value of [`labels::NODE`] on all that is made.
+    pub node: String,
+    /// The image of pods' infra containers; `None` takes the engine's (which needs catatonit).
+    pub infra_image: Option<String>,
+    /// What runs in it; empty takes the image's. It has to end on SIGTERM.
+    pub infra_command: Vec<String>,
+    /// The OCI runtime by name; `None` takes the engine's.
+    pub runtime: Option<String>,
+    /// The size of a container's log file at which it is begun anew, bytes.
+    pub log_bytes: u64,
+}
+
+impl Default for PodmanConfig {
+    fn default() -> Self {
+        Self {
+            socket: None,
+            node: "localhost".to_owned(),
+            infra_image: None,
+            infra_command: Vec::new(),
+            runtime: None,
+            log_bytes: 16 * 1024 * 1024,
+        }
+    }
+}
+
+impl PodmanConfig {
+    /// Where the socket may be, best first.
+    fn sockets(&self) -> Vec<PathBuf> {
+        if let Some(socket) = &self.socket {
+            return vec![socket.clone()];
+        }
+        let user_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+        usual_sockets(user_dir.as_deref(), nix::unistd::geteuid().is_root())
+    }
+}
+
+/// Root's service and the user's, the daemon's own first.
+fn usual_sockets(user_dir: Option<&Path>, is_root: bool) -> Vec<PathBuf> {
+    let mut sockets = vec![PathBuf::from("/run/podman/podman.sock")];
+    sockets.extend(user_dir.map(|dir| dir.join("podman/podman.sock")));
+    if !is_root {
+        sockets.reverse();
+    }
+    sockets
+}
+
+/// The adapter for one Podman service.
+pub struct Podman {
+    settings: PodmanConfig,
+    client: Client,
+    known: Mutex<probe::Known>,
+}
+
+impl Podman {
+    /// An adapter for the service, which need not run yet.
+    pub fn new(config: PodmanConfig) -> Self {
+        let client = Client::new(&config);
+        Self { settings: config, client, known: Mutex::default() }
+    }
+}
+
+/// `Unchanged` where the labels say that it is ours, else the name is taken.
+fn owner_of(settings: &PodmanConfig, kind: &str, name: &str, labels: &Strings) -> RtResult<Change> {
+    if labels.get(labels::NODE) == Some(&settings.node) {
+        return Ok(Change::Unchanged);
+    }
+    Err(RuntimeError::AlreadyExists { what: format!("{kind} '{name}'"), detail: " and is not ours".to_owned() })
+}
+
+/// The encoded filter for what is ours and of this workload.
+fn label_filter(settings: &PodmanConfig, workload: &str) -> String {
+    let wanted = [format!("{}={}", labels::NODE, settings.node), format!("{}={workload}", labels::WORKLOAD)];
+    encode(&serde_json::json!({ "label": wanted }).to_string())
+}
+
+/// Whether labels are those of something that belongs to the workload.
+fn is_of_workload(settings: &PodmanConfig, found: &Strings, workload: &str) -> bool {
+    let node = found.get(labels::NODE) == Some(&settings.node);
+    node && found.get(labels::WORKLOAD).is_some_and(|owner| owner == workload)
+}
+
+impl RuntimeAdapter for Podman {
+    fn name(&self) -> &str {
+        ENGINE
+    }
+
+    fn probe(&self) -> Probe {
+        let before = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (probe, known) = probe::probe(&self.client, before);
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = known;
+        probe
+    }
+
+    fn capabilities(&self) -> RuntimeCapabilities {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).capabilities
+    }
+
+    fn ensure_image(&self, call: &Call, image: &str, pull: PullPolicy) -> RtResult<Change> {
+        image::ensure(&self.client, call, image, pull)
+    }
+
+    fn create_container(&self, call: &Call, config: &ContainerConfig) -> RtResult<ContainerInstance> {
+        create::create(&self.client, &self.settings, call, config)
+    }
+
+    fn start_container(&self, call: &Call, id: &str) -> RtResult<Change> {
+        lifecycle::start(&self.client, call, id)
+    }
+
+    fn stop_container(&self, call: &Call, id: &str, options: &StopOptions) -> RtResult<Change> {
+        lifecycle::stop(&self.client, call, id, options)
+    }
+
+    fn signal_container(&self, call: &Call, id: &str, signal: &str) -> RtResult<()> {
+        lifecycle::signal(&self.client, call, id, signal)
+    }
+
+    fn remove_container(&self, call: &Call, id: &str, force: bool) -> RtResult<Change> {
+        lifecycle::remove(&self.client, &self.settings, call, id, force)
+    }
+
+    fn inspect_container(&self, call: &Call, id: &str) -> RtResult<ContainerInstance> {
+        lifecycle::inspect(&self.client, call, id).map(status::instance)
+    }
+
+    fn list_containers(&self, call: &Call, filter: &ListFilter) -> RtResult<Vec<ContainerInstance>> {
+        lifecycle::list(&self.client, call, filter)
+    }
+
+    fn wait_container(&self, call: &Call, id: &str) -> RtResult<Option<i32>> {
+        lifecycle::wait(&self.client, call, id)
+    }
+
+    fn pause_container(&self, call: &Call, id: &str) -> RtResult<Change> {
+        lifecycle::pause(&self.client, call, id)
+    }
+
+    fn resume_container(&self, call: &Call, id: &str) -> RtResult<Change> {
+        lifecycle::resume(&self.client, call, id)
+    }
+
+    fn ensure_network(&self, call: &Call, network: &NetworkSpec) -> RtResult<Change> {
+        network::ensure(&self.client, &self.settings, call, network)
+    }
+
+    fn remove_network(&self, call: &Call, name: &str) -> RtResult<Change> {
+        network::remove(&self.client, &self.settings, call, name)
+    }
+
+    fn ensure_volume(&self, call: &Call, volume: &VolumeSpec) -> RtResult<Change> {
+        volume::ensure(&self.client, &self.settings, call, volume)
+    }
+
+    fn remove_volume(&self, call: &Call, name: &str) -> RtResult<Change> {
+        volume::remove(&self.client, &self.settings, call, name)
+    }
+
+    fn ensure_pod(&self, call: &Call, pod: &PodSpec) -> RtResult<Change> {
+        pod::ensure(&self.client, &self.settings, call, pod)
+    }
+
+    fn remove_pod(&self, call: &Call, name: &str) -> RtResult<Change> {
+        pod::remove(&self.client, &self.settings, call, name)
+    }
+
+    fn stop_pod(&self, call: &Call, name: &str) -> RtResult<Change> {
+        pod::stop(&self.client, &self.settings, call, name)
+    }
+
+    fn list_leftovers(&self, call: &Call, workload: &str) -> RtResult<Leftovers> {
+        Ok(Leftovers {
+            pods: pod::of_workload(&self.client, &self.settings, call, workload)?,
+            volumes: volume::of_workload(&self.client, &self.settings, call, workload)?,
+            networks: network::unused(&self.client, &self.settings, call)?,
+        })
+    }
+
+    fn container_stats(&self, call: &Call, id: &str) -> RtResult<ContainerStats> {
+        observe::stats(&self.client, call, id)
+    }
+
+    fn container_logs(&self, call: &Call, id: &str, options: &LogOptions) -> RtResult<BlockingStream<LogChunk>> {
+        logs::open(&self.client, call, id, options)
+    }
+
+    fn exec_in_container(&self, call: &Call, id: &str, argv: &[String]) -> RtResult<ExecOutcome> {
+        exec::run(&self.client, call, id, argv)
+    }
+
+    fn watch_events(&self, call: &Call) -> RtResult<BlockingStream<EngineEvent>> {
+        observe::watch(&self.client, call)
+    }
+}

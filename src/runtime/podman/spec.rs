@@ -1,0 +1,282 @@
+//! From our [`ContainerConfig`] to Podman's SpecGenerator, and from its warnings back to our fields. Pure.
+//!
+//! Every field of the configuration takes effect or is refused by name here, before anything is asked of the engine.
+
+use std::collections::BTreeMap;
+
+use super::client::Api;
+use super::request::{
+    BindMount, CpuLimits, Device, Empty, LogConfiguration, MemoryLimits, NamedVolume, Namespace, PidsLimit,
+    ResourceLimits, SpecGenerator,
+};
+use super::status::protocol_word;
+use super::wire::{PortMapping, Strings};
+use super::{ENGINE, PodmanConfig};
+use crate::model::resources::Resources;
+use crate::model::security::SecurityContext;
+use crate::model::workload::{DeviceSpec, NetworkMode, PortSpec};
+use crate::runtime::adapter::{ContainerConfig, Mount, MountSource, RtResult, RuntimeError, unsupported};
+
+/// The CFS period for limits of 10 thousandths of a CPU and more, microseconds: the kernel's default.
+const PERIOD_US: u64 = 100_000;
+
+/// For smaller ones: the kernel takes no quota below 1 ms, and no period above 1 s.
+const LONG_PERIOD_US: u64 = 1_000_000;
+
+/// The smallest number of thousandths of a CPU that the default period can hold.
+const SMALLEST_IN_PERIOD: u64 = 10;
+
+/// The document of `POST /containers/create`. `image_user` is the image's user, as its configuration says it.
+pub(super) fn generator(
+    settings: &PodmanConfig,
+    api: Api,
+    config: &ContainerConfig,
+    image_user: &str,
+) -> RtResult<SpecGenerator> {
+    let spec = &config.spec;
+    let security = &spec.security;
+    let network = network(config)?;
+    Ok(SpecGenerator {
+        name: config.name.clone(),
+        image: spec.image.clone(),
+        entrypoint: spec.command.clone(),
+        command: spec.args.clone(),
+        env: spec.env.iter().map(|var| (var.name.clone(), var.value.clone())).collect(),
+        work_dir: spec.working_dir.clone(),
+        labels: owned(settings, &config.labels),
+        annotations: config.annotations.clone(),
+        stdin: spec.stdin,
+        terminal: spec.tty,
+        pod: config.pod.clone(),
+        netns: network.netns,
+        networks: network.networks,
+        portmappings: network.ports,
+        hostname: if config.pod.is_some() { String::new() } else { config.hostname.clone() },
+        ipcns: config.host_ipc.then_some(HOST),
+        pidns: config.host_pid.then_some(HOST),
+        mounts: binds(&config.mounts)?,
+        volumes: volumes(api, &config.mounts)?,
+        devices: devices(&spec.devices, security.privileged)?,
+        privileged: security.privileged,
+        user: user(security, image_user)?,
+        groups: security.supplemental_groups.iter().map(u32::to_string).collect(),
+        cap_add: security.add_capabilities.iter().cloned().collect(),
+        cap_drop: security.drop_capabilities.iter().cloned().collect(),
+        no_new_privileges: security.no_new_privileges.unwrap_or(false),
+        seccomp_profile_path: security.seccomp_profile.clone().unwrap_or_default(),
+        read_only_filesystem: security.read_only_root,
+        resource_limits: limits(&spec.resources)?,
+        log_configuration: LogConfiguration { driver: "k8s-file", size: settings.log_bytes },
+        restart_policy: "no",
+        oci_runtime: settings.runtime.clone(),
+        ..SpecGenerator::default()
+    })
+}
+
+/// The host's namespace.
+const HOST: Namespace = Namespace { nsmode: "host" };
+
+/// The labels with the one by which we know what is ours.
+pub(super) fn owned(settings: &PodmanConfig, labels: &Strings) -> Strings {
+    let mut labels = labels.clone();
+    labels.insert(crate::model::workload::labels::NODE.to_owned(), settings.node.clone());
+    labels
+}
+
+/// A network as containers and pods take it.
+#[derive(Debug, Default)]
+pub(super) struct NetworkPart {
+    pub(super) netns: Option<Namespace>,
+    pub(super) networks: BTreeMap<String, Empty>,
+    pub(super) ports: Vec<PortMapping>,
+}
+
+fn network(config: &ContainerConfig) -> RtResult<NetworkPart> {
+    if config.pod.is_some() { Ok(NetworkPart::default()) } else { network_part(&config.network, &config.ports) }
+}
+
+/// The network and its published ports. Podman drops ports where there is nothing to publish, so they are refused here.
+pub(super) fn network_part(mode: &NetworkMode, ports: &[PortSpec]) -> RtResult<NetworkPart> {
+    let published: Vec<_> = ports.iter().filter_map(port).collect();
+    match mode {
+        NetworkMode::None if !published.is_empty() => Err(unsupported(ENGINE, "ports without a network")),
+        NetworkMode::None => Ok(NetworkPart { netns: Some(Namespace { nsmode: "none" }), ..NetworkPart::default() }),
+        NetworkMode::Host => {
+            let moved = |port: &PortMapping| port.host_port != port.container_port || !port.host_ip.is_empty();
+            if published.iter().any(moved) {
+                return Err(unsupported(ENGINE, "ports that differ from the host's on the host's network"));
+            }
+            Ok(NetworkPart { netns: Some(HOST), ..NetworkPart::default() })
+        }
+        NetworkMode::Bridge => Ok(NetworkPart { netns: Some(BRIDGE), ports: published, ..NetworkPart::default() }),
+        NetworkMode::Named(names) if names.is_empty() => {
+            Err(RuntimeError::InvalidSpec { reason: "network: the list of networks is empty".to_owned() })
+        }
+        NetworkMode::Named(names) => Ok(NetworkPart {
+            netns: Some(BRIDGE),
+            networks: names.iter().map(|name| (name.clone(), Empty {})).collect(),
+            ports: published,
+        }),
+    }
+}
+
+const BRIDGE: Namespace = Namespace { nsmode: "bridge" };
+
+fn port(port: &PortSpec) -> Option<PortMapping> {
+    Some(PortMapping {
+        host_ip: port.host_ip.clone(),
+        container_port: port.container_port,
+        host_port: port.host_port?,
+        range: 1,
+        protocol: protocol_word(port.protocol).to_owned(),
+    })
+}
+
+fn access(mount: &Mount) -> &'static str {
+    if mount.read_only { "ro" } else { "rw" }
+}
+
+fn binds(mounts: &[Mount]) -> RtResult<Vec<BindMount>> {
+    let bind = |mount: &Mount| match &mount.source {
+        MountSource::Bind(source) if source.starts_with('/') => Some(Ok(BindMount {
+            destination: mount.path.clone(),
+            kind: "bind",
+            source: source.clone(),
+            options: vec!["rbind", access(mount)],
+        })),
+        MountSource::Bind(source) => Some(Err(RuntimeError::InvalidSpec {
+            reason: format!("mount '{}': '{source}' is not absolute", mount.path),
+        })),
+        MountSource::Volume(..) => None,
+    };
+    mounts.iter().filter_map(bind).collect()
+}
+
+fn volumes(api: Api, mounts: &[Mount]) -> RtResult<Vec<NamedVolume>> {
+    let mut volumes = Vec::new();
+    for (index, mount) in mounts.iter().enumerate() {
+        let MountSource::Volume(name, sub_path) = &mount.source else { continue };
+        if !sub_path.is_empty() && api == Api::V4 {
+            return Err(unsupported(ENGINE, format!("mounts[{index}].sub_path before version 5")));
+        }
+        volumes.push(NamedVolume {
+            name: name.clone(),
+            dest: mount.path.clone(),
+            options: vec![access(mount)],
+            sub_path: sub_path.clone(),
+        });
+    }
+    Ok(volumes)
+}
+
+fn devices(devices: &[DeviceSpec], privileged: bool) -> RtResult<Vec<Device>> {
+    let device = |(index, device): (usize, &DeviceSpec)| {
+        let inside = if device.path.is_empty() { &device.host_path } else { &device.path };
+        if [&device.host_path, inside].iter().any(|path| path.contains(':')) {
+            return Err(unsupported(ENGINE, format!("devices[{index}]: a path with a colon")));
+        }
+        if privileged && *inside != device.host_path {
+            // Podman gives a privileged container all devices of the host under their own paths, and no other.
+            return Err(unsupported(ENGINE, format!("devices[{index}].path in a privileged container")));
+        }
+        Ok(Device { path: format!("{}:{inside}:{}", device.host_path, device.permissions) })
+    };
+    devices.iter().enumerate().map(device).collect()
+}
+
+/// `user:group` as Podman takes it; empty leaves it to the image.
+fn user(security: &SecurityContext, image_user: &str) -> RtResult<String> {
+    let (image_name, _) = image_user.split_once(':').unwrap_or((image_user, ""));
+    let user = security.run_as_user.map(|id| id.to_string());
+    if security.run_as_non_root {
+        refuse_root(user.as_deref().unwrap_or(image_name))?;
+    }
+    Ok(match (user, security.run_as_group) {
+        (Some(user), Some(group)) => format!("{user}:{group}"),
+        (Some(user), None) => user,
+        (None, Some(group)) if image_name.is_empty() => format!("0:{group}"),
+        (None, Some(group)) => format!("{image_name}:{group}"),
+        (None, None) => String::new(),
+    })
+}
+
+/// A name could be anybody's, so only a number other than 0 passes, as in Kubernetes.
+fn refuse_root(user: &str) -> RtResult<()> {
+    let why = match user.parse::<u32>() {
+        Ok(0) => "the user is 0",
+        Ok(_) => return Ok(()),
+        Err(_) if user.is_empty() => "the image names no user",
+        Err(_) => "the image's user is no number, so it cannot be told who it is; set run_as_user",
+    };
+    Err(RuntimeError::InvalidSpec { reason: format!("security.run_as_non_root: {why}") })
+}
+
+fn limits(resources: &Resources) -> RtResult<ResourceLimits> {
+    let signed =
+        |value: Option<u64>, field: &str| match value {
+            None => Ok(None),
+            Some(value) => i64::try_from(value).ok().filter(|value| *value > 0).map(Some).ok_or_else(|| {
+                RuntimeError::InvalidSpec { reason: format!("resources.{field}: {value} is out of range") }
+            }),
+        };
+    let quota = cpu_quota(signed(resources.cpu_millis, "cpu_millis")?)?;
+    let cpu = CpuLimits {
+        quota: quota.map(|(quota, _)| quota),
+        period: quota.map(|(_, period)| period),
+        shares: resources.cpu_shares,
+    };
+    let memory = MemoryLimits {
+        limit: signed(resources.memory_bytes, "memory_bytes")?,
+        reservation: signed(resources.memory_reservation_bytes, "memory_reservation_bytes")?,
+    };
+    Ok(ResourceLimits {
+        cpu: (cpu.quota.is_some() || cpu.shares.is_some()).then_some(cpu),
+        memory: (memory.limit.is_some() || memory.reservation.is_some()).then_some(memory),
+        pids: signed(resources.pids, "pids")?.map(|limit| PidsLimit { limit }),
+    })
+}
+
+/// Quota and period, microseconds.
+fn cpu_quota(millis: Option<i64>) -> RtResult<Option<(i64, u64)>> {
+    let Some(millis) = millis else { return Ok(None) };
+    let period = if millis.unsigned_abs() < SMALLEST_IN_PERIOD { LONG_PERIOD_US } else { PERIOD_US };
+    // Thousandths of the period: 100 or 1,000 microseconds each.
+    let quota = i64::try_from(period / 1000).ok().and_then(|each| millis.checked_mul(each));
+    match quota {
+        Some(quota) => Ok(Some((quota, period))),
+        None => Err(RuntimeError::InvalidSpec { reason: format!("resources.cpu_millis: {millis} is out of range") }),
+    }
+}
+
+/// Words of Podman's warnings (`pkg/specgen/generate/validate.go`) with the field that was dropped.
+const DROPPED: &[(&str, &str)] = &[
+    ("memory limit capabilities", "resources.memory_bytes"),
+    ("memory soft limit", "resources.memory_reservation_bytes"),
+    ("pids limit", "resources.pids"),
+    ("CPU shares", "resources.cpu_shares"),
+    ("CPU cfs", "resources.cpu_millis"),
+    ("Resource limits are not supported", "resources"),
+    ("Port mappings have been discarded", "ports"),
+];
+
+/// Podman adds a swap limit of its own to every memory limit and says so where the kernel has none. Nobody asked for
+/// one, and the memory limit itself holds.
+const HARMLESS: &str = "Memory limited without swap";
+
+/// The field that a warning says was dropped; `None` where nothing that was asked for is missing. A warning that is not
+/// known counts as a field dropped.
+pub(super) fn dropped_field(warning: &str) -> Option<String> {
+    if warning.contains(HARMLESS) {
+        return None;
+    }
+    let known = DROPPED.iter().find(|(words, _)| warning.contains(words));
+    Some(known.map_or_else(|| format!("the configuration: {warning}"), |(_, field)| format!("{field}: {warning}")))
+}
+
+/// The first capability that was asked for and is not in the container's bounding set: Podman drops in silence what the
+/// engine itself does not have.
+pub(super) fn missing_capability(security: &SecurityContext, bounding: &[String]) -> Option<String> {
+    let granted = |name: &str| bounding.iter().any(|cap| cap.strip_prefix("CAP_").unwrap_or(cap) == name);
+    let wanted = security.add_capabilities.iter().map(|cap| cap.strip_prefix("CAP_").unwrap_or(cap));
+    wanted.filter(|name| *name != "ALL").find(|name| !granted(name)).map(str::to_owned)
+}
