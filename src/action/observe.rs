@@ -1,0 +1,260 @@
+//! What is there: a workload's record and its containers on its engine.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::difference::revision;
+use super::plan::View;
+use super::target::Loaded;
+use super::{Context, Ports};
+use crate::cancel::CancelToken;
+use crate::clock::Deadline;
+use crate::error::{Error, ErrorCode, ErrorKind, Result};
+use crate::model::action::{ActionRequest, Lane, Verb, Warning};
+use crate::model::resources::Resources;
+use crate::model::workload::{NetworkMode, WorkloadSpec, labels};
+use crate::runtime::adapter::{Call, ContainerInstance, Leftovers, ListFilter, NoProgress, RuntimeAdapter};
+use crate::runtime::registry::{Need, SelectionRequest};
+use crate::storage::StoreError;
+use crate::storage::records::WorkloadRecord;
+
+/// The time that one engine has to say whether it has an unrecorded workload: one that hangs delays no action on
+/// another for longer.
+const LOOK_BUDGET: Duration = Duration::from_secs(5);
+
+/// A workload with its engine and the revision of its record.
+pub struct Observed {
+    /// As planned for.
+    pub view: View,
+    /// Its engine; `None` where none has it.
+    pub engine: Option<Arc<dyn RuntimeAdapter>>,
+    /// Why this engine.
+    pub reason: String,
+    /// The revision of its record's key; 0 where there is none, `None` where the record was not read.
+    pub record_revision: Option<u64>,
+    /// What the caller should know.
+    pub warnings: Vec<Warning>,
+}
+
+/// A workload's record with the revision of its key; `None` where it has none.
+type Recorded = Option<(WorkloadRecord, u64)>;
+
+/// What observing works with.
+pub struct Observer<'a> {
+    /// Store, engines, settings.
+    pub ports: &'a Ports,
+    /// What is asked.
+    pub request: &'a ActionRequest,
+    /// The time it has.
+    pub deadline: Deadline,
+    /// Ends it.
+    pub cancel: &'a CancelToken,
+}
+
+impl<'a> Observer<'a> {
+    /// An observer within an action.
+    pub fn within(ports: &'a Ports, request: &'a ActionRequest, context: &Context<'a>) -> Self {
+        Self { ports, request, deadline: context.deadline, cancel: context.cancel }
+    }
+
+    fn call(&self) -> Call<'_> {
+        Call { deadline: self.deadline, cancel: self.cancel, progress: &NoProgress }
+    }
+
+    /// One workload of `loaded`.
+    pub fn observe(&self, loaded: &Loaded, name: &str) -> Result<Observed> {
+        let mut warnings = Vec::new();
+        let recorded = self.record(name, &mut warnings)?;
+        let (record, record_revision) = match recorded {
+            Some(Some((record, revision))) => (Some(record), Some(revision)),
+            Some(None) => (None, Some(0)),
+            None => (None, None),
+        };
+        let wanted = loaded.specs.get(name);
+        let (engine, reason) = self.engine(name, wanted, record.as_ref(), &mut warnings)?;
+        let containers = match &engine {
+            Some(engine) => self.containers(engine.as_ref(), name, wanted)?,
+            None => Found::default(),
+        };
+        let leftovers = match &engine {
+            Some(engine) if self.needs_leftovers(record.is_some() || !containers.ours.is_empty()) => {
+                engine.list_leftovers(&self.call(), name)?
+            }
+            _ => Leftovers::default(),
+        };
+        let spec = wanted.cloned().or_else(|| record.as_ref().map(|record| record.spec.clone()));
+        let view = View {
+            name: name.to_owned(),
+            engine: engine.as_ref().map(|engine| engine.name().to_owned()).unwrap_or_default(),
+            revision: spec.as_ref().map(revision).unwrap_or_default(),
+            spec,
+            record,
+            containers: containers.ours,
+            leftovers,
+            taken: containers.taken,
+            superseded: false,
+        };
+        Ok(Observed { view, engine, reason, record_revision, warnings })
+    }
+
+    fn needs_leftovers(&self, is_known: bool) -> bool {
+        match self.request.verb {
+            Verb::Remove | Verb::Terminate => true,
+            Verb::Launch => is_known,
+            Verb::Start
+            | Verb::Stop
+            | Verb::Restart
+            | Verb::Update
+            | Verb::Rollback
+            | Verb::Pause
+            | Verb::Resume
+            | Verb::Hibernate
+            | Verb::Wake
+            | Verb::Kill
+            | Verb::Scale => false,
+        }
+    }
+
+    /// The record with its revision. What ends things goes on without when it cannot be read: `None`.
+    fn record(&self, name: &str, warnings: &mut Vec<Warning>) -> Result<Option<Recorded>> {
+        match self.ports.records.workload(name, self.deadline) {
+            Ok(found) => Ok(Some(found.map(|found| (found.value, found.revision)))),
+            Err(error) if self.request.verb.lane() == Lane::Urgent => {
+                let message = format!("the record of '{name}' was not read, it is gone by labels: {error}");
+                warnings.push(Warning::new("", 0, message));
+                Ok(None)
+            }
+            Err(error @ StoreError::Damaged { .. }) => {
+                Err(Error::from(error)
+                    .hint(format!("forget the record and what runs of it: actionctl terminate {name}")))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn engine(
+        &self,
+        name: &str,
+        wanted: Option<&WorkloadSpec>,
+        record: Option<&WorkloadRecord>,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<(Option<Arc<dyn RuntimeAdapter>>, String)> {
+        let requested = self.request.parameters.engine.as_deref().unwrap_or_default();
+        if let Some(record) = record {
+            return self.recorded_engine(name, requested, record).map(|engine| (Some(engine), "workload".to_owned()));
+        }
+        if let Some(engine) = self.find_by_labels(name, requested, warnings)? {
+            return Ok((Some(engine), "workload".to_owned()));
+        }
+        let Some(spec) = wanted else { return Ok((None, String::new())) };
+        let selection = self.ports.engines.select(&SelectionRequest {
+            requested,
+            annotation: &spec.engine,
+            require: false,
+            format: spec.format,
+            needs: &needs(spec),
+        })?;
+        for (engine, why) in &selection.skipped {
+            warnings.push(Warning::new("", 0, format!("runtime '{engine}' was not taken: {why}")));
+        }
+        Ok((Some(selection.engine), selection.reason.to_string()))
+    }
+
+    fn recorded_engine(&self, name: &str, requested: &str, record: &WorkloadRecord) -> Result<Arc<dyn RuntimeAdapter>> {
+        check_requested(name, requested, &record.engine)?;
+        self.ports.engines.get(&record.engine).ok_or_else(|| {
+            let message = format!("workload '{name}' is on runtime '{}', which is not configured", record.engine);
+            Error::new(ErrorKind::Unavailable, ErrorCode::EngineUnavailable, message).hint("configure it again")
+        })
+    }
+
+    /// The engine that has containers of a workload that is not recorded: made before the store was lost, say. All
+    /// engines are asked, whichever is requested. Those that are away, or do not answer soon, are passed over: a launch
+    /// is refused by its own engine then.
+    fn find_by_labels(
+        &self,
+        name: &str,
+        requested: &str,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<Option<Arc<dyn RuntimeAdapter>>> {
+        let mut away = None;
+        for engine_name in self.ports.engines.names() {
+            let Some(engine) = self.ports.engines.get(engine_name) else { continue };
+            let call = Call { deadline: self.deadline.at_most(LOOK_BUDGET), ..self.call() };
+            match engine.list_containers(&call, &self.filter(name)) {
+                Ok(found) if !found.is_empty() => {
+                    check_requested(name, requested, engine_name)?;
+                    return Ok(Some(engine));
+                }
+                Ok(_) => {}
+                Err(error) if self.cancel.is_cancelled() || self.deadline.is_over() => return Err(error.into()),
+                Err(error) => {
+                    warnings.push(Warning::new("", 0, format!("runtime '{engine_name}' was not asked: {error}")));
+                    let message =
+                        format!("whether workload '{name}' is on runtime '{engine_name}' is not known: {error}");
+                    away = Some(Error { message, ..Error::from(error) });
+                }
+            }
+        }
+        match away {
+            // Nobody can tell then whether the workload is there.
+            Some(error) if self.request.verb != Verb::Launch => Err(error),
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    fn filter(&self, name: &str) -> ListFilter {
+        let node = self.ports.settings.get().node.clone();
+        let labels = BTreeMap::from([(labels::NODE.to_owned(), node), (labels::WORKLOAD.to_owned(), name.to_owned())]);
+        ListFilter { all: true, labels }
+    }
+
+    /// Our containers of the workload, and the names that it wants and others have.
+    fn containers(&self, engine: &dyn RuntimeAdapter, name: &str, wanted: Option<&WorkloadSpec>) -> Result<Found> {
+        let Some(spec) = wanted else {
+            let ours = engine.list_containers(&self.call(), &self.filter(name))?;
+            return Ok(Found { ours, taken: Vec::new() });
+        };
+        let all = engine.list_containers(&self.call(), &ListFilter { all: true, labels: BTreeMap::new() })?;
+        let own = self.filter(name).labels;
+        let is_ours =
+            |container: &ContainerInstance| own.iter().all(|(key, value)| container.labels.get(key) == Some(value));
+        let names: Vec<_> = spec.all_containers().map(|container| spec.container_name(&container.name)).collect();
+        let (ours, others): (Vec<_>, Vec<_>) = all.into_iter().partition(is_ours);
+        let taken = others.into_iter().map(|other| other.name).filter(|other| names.contains(other)).collect();
+        Ok(Found { ours, taken })
+    }
+}
+
+/// A known workload is on its engine, whatever engine is asked for.
+fn check_requested(name: &str, requested: &str, engine: &str) -> Result<()> {
+    if requested.is_empty() || requested == engine {
+        return Ok(());
+    }
+    let message = format!("workload '{name}' is on runtime '{engine}', not on '{requested}'");
+    let error = Error::new(ErrorKind::FailedPrecondition, ErrorCode::InvalidState, message);
+    Err(error.at("parameters.engine").hint("terminate it first to move it"))
+}
+
+/// What the engine has to be able to do for a workload.
+fn needs(spec: &WorkloadSpec) -> Vec<Need> {
+    let mut needs = Vec::new();
+    if spec.needs_pod() {
+        needs.push(Need::Pods);
+    }
+    if matches!(spec.network, NetworkMode::Named(_)) {
+        needs.push(Need::UserNetworks);
+    }
+    let is_limited = |resources: &Resources| *resources != Resources::default();
+    if spec.all_containers().any(|container| is_limited(&container.resources)) {
+        needs.push(Need::ResourceLimits);
+    }
+    needs
+}
+
+#[derive(Default)]
+struct Found {
+    ours: Vec<ContainerInstance>,
+    taken: Vec<String>,
+}

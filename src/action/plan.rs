@@ -1,0 +1,476 @@
+//! From what is asked and what is there to the steps between them. Pure: no I/O, no clock, so it cannot time out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::blueprint;
+use super::difference::first_difference;
+use crate::error::{Error, ErrorCode, ErrorKind, Result};
+use crate::model::action::{Parameters, Verb};
+use crate::model::plan::{Plan, Step, StepOp};
+use crate::model::state::{Allowed, Transition};
+use crate::model::workload::{PullPolicy, WorkloadSpec, labels};
+use crate::runtime::adapter::{ContainerInstance, Leftovers};
+use crate::storage::records::WorkloadRecord;
+
+/// One workload as planned for.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// Its name.
+    pub name: String,
+    /// Its engine; empty where none has it.
+    pub engine: String,
+    /// As it shall be: of a launch the new description, otherwise the recorded one; `None` where neither is.
+    pub spec: Option<WorkloadSpec>,
+    /// The fingerprint of `spec`.
+    pub revision: String,
+    /// What is recorded.
+    pub record: Option<WorkloadRecord>,
+    /// Its containers, ours alone.
+    pub containers: Vec<ContainerInstance>,
+    /// What else of it is on the engine.
+    pub leftovers: Leftovers,
+    /// Container names that it needs and that others have.
+    pub taken: Vec<String>,
+    /// Whether an action that this one superseded was about to make it: then its absence is no error.
+    pub superseded: bool,
+}
+
+/// The grace of a workload that says nothing of it, milliseconds.
+const DEFAULT_GRACE_MS: u64 = crate::model::action::DEFAULT_GRACE.as_millis() as u64;
+
+impl View {
+    fn is_known(&self) -> bool {
+        self.record.is_some() || !self.containers.is_empty()
+    }
+
+    /// Containers that are not init ones.
+    pub fn mains(&self) -> impl Iterator<Item = &ContainerInstance> {
+        self.containers.iter().filter(|container| !container.labels.contains_key(labels::ROLE))
+    }
+
+    fn find(&self, engine_name: &str) -> Option<&ContainerInstance> {
+        self.containers.iter().find(|container| container.name == engine_name)
+    }
+
+    fn grace_ms(&self, parameters: &Parameters) -> u64 {
+        let own = self.record.as_ref().map(|record| &record.spec).or(self.spec.as_ref());
+        parameters.grace_ms.or(own.and_then(|spec| spec.grace_ms)).unwrap_or(DEFAULT_GRACE_MS)
+    }
+
+    fn unknown(&self) -> Error {
+        let message = format!("workload '{}' is not known on this node", self.name);
+        Error::new(ErrorKind::NotFound, ErrorCode::WorkloadNotFound, message)
+            .at("target")
+            .hint("actionctl ps lists all")
+    }
+
+    fn invalid_state(&self, verb: Verb, container: &ContainerInstance, hint: &str) -> Error {
+        let state = container.status.word();
+        let message = format!("{verb} of '{}' is not possible: container '{}' is {state}", self.name, container.name);
+        Error::new(ErrorKind::FailedPrecondition, ErrorCode::InvalidState, message).hint(hint)
+    }
+}
+
+/// The plan of one action over its workloads.
+pub fn plan(verb: Verb, target: &str, engine: &str, parameters: &Parameters, views: &[View]) -> Result<Plan> {
+    let mut builder = Builder::default();
+    for view in views {
+        builder.workload.clone_from(&view.name);
+        builder.engine.clone_from(&view.engine);
+        match verb {
+            Verb::Launch => launch(&mut builder, view)?,
+            Verb::Start => start(&mut builder, view)?,
+            Verb::Stop => stop(&mut builder, view, parameters)?,
+            Verb::Kill => kill(&mut builder, view, parameters)?,
+            Verb::Restart => restart(&mut builder, view, parameters)?,
+            Verb::Remove => remove(&mut builder, view, parameters)?,
+            Verb::Terminate => terminate(&mut builder, view, parameters),
+            Verb::Pause => freeze(&mut builder, view, Transition::Pause)?,
+            Verb::Resume => freeze(&mut builder, view, Transition::Resume)?,
+            Verb::Update | Verb::Rollback | Verb::Hibernate | Verb::Wake | Verb::Scale => return Err(not_built(verb)),
+        }
+    }
+    remove_networks(&mut builder);
+    Ok(Plan {
+        verb,
+        target: target.to_owned(),
+        engine: engine.to_owned(),
+        steps: builder.steps,
+        warnings: builder.warnings,
+    })
+}
+
+/// The refusal of a verb that this version knows and does not carry out.
+pub fn not_built(verb: Verb) -> Error {
+    let message = format!("the verb '{verb}' is not implemented in this version");
+    Error::new(ErrorKind::Unimplemented, ErrorCode::NotImplemented, message).at("verb")
+}
+
+/// Several plans as one: each keeps its order, and steps on one workload keep the order of the plans.
+pub fn merge(plans: &[Plan]) -> Vec<Step> {
+    let mut merged: Vec<Step> = Vec::new();
+    // By workload: the steps after which the last plan that concerned it is done with it.
+    let mut ends_of: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
+    for plan in plans {
+        let offset = merged.len();
+        let of = |index: &usize| plan.steps.get(*index).map(|step| step.workload.as_str());
+        for step in &plan.steps {
+            let mut after: BTreeSet<usize> = step.after.iter().map(|before| before + offset).collect();
+            // A step that waits for one of its own workload waits through that one for the earlier plans.
+            if !step.after.iter().any(|before| of(before) == Some(step.workload.as_str())) {
+                after.extend(ends_of.get(&step.workload).into_iter().flatten());
+            }
+            merged.push(Step { workload: step.workload.clone(), op: step.op.clone(), after });
+        }
+        let mut ends: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
+        for (index, step) in plan.steps.iter().enumerate() {
+            let mut same = plan.steps.iter().filter(|other| other.workload == step.workload);
+            if !same.any(|other| other.after.contains(&index)) {
+                ends.entry(step.workload.clone()).or_default().insert(index + offset);
+            }
+        }
+        ends_of.extend(ends);
+    }
+    merged
+}
+
+/// Collects the steps of a plan.
+#[derive(Default)]
+struct Builder {
+    workload: String,
+    engine: String,
+    steps: Vec<Step>,
+    warnings: Vec<crate::model::action::Warning>,
+    shared: BTreeMap<String, usize>,
+    /// Networks by engine and name that workloads leave: one of those, and the steps by which they do.
+    left_networks: BTreeMap<(String, String), (String, BTreeSet<usize>)>,
+}
+
+impl Builder {
+    fn push(&mut self, op: StepOp, after: &[usize]) -> usize {
+        self.steps.push(Step { workload: self.workload.clone(), op, after: after.iter().copied().collect() });
+        self.steps.len() - 1
+    }
+
+    /// A step that several workloads of a plan need once, where they need it in the same way: an image, a network.
+    fn push_shared(&mut self, op: StepOp, how: &str) -> usize {
+        let key = format!("{} {} {} {how}", self.engine, op.word(), op.object());
+        if let Some(index) = self.shared.get(&key) {
+            return *index;
+        }
+        let index = self.push(op, &[]);
+        self.shared.insert(key, index);
+        index
+    }
+}
+
+fn launch(builder: &mut Builder, view: &View) -> Result<()> {
+    let Some(spec) = &view.spec else { return Err(view.unknown()) };
+    if let Some(name) = view.taken.first() {
+        let message = format!("container '{name}' exists and was not made by this Action Controller");
+        let error = Error::new(ErrorKind::AlreadyExists, ErrorCode::NameTaken, message);
+        let hint = format!("remove or rename it on runtime '{}', or give the workload another name", view.engine);
+        return Err(error.hint(hint));
+    }
+    if !view.is_known() {
+        create_and_start(builder, view, spec, &[]);
+        return Ok(());
+    }
+    if is_same_revision(view) {
+        return start(builder, view);
+    }
+    if let Some(live) = view.containers.iter().find(|container| container.status.is_live()) {
+        return Err(differs(view, spec, live));
+    }
+    recreate(builder, view, spec);
+    Ok(())
+}
+
+fn is_same_revision(view: &View) -> bool {
+    match &view.record {
+        Some(record) => record.revision == view.revision,
+        None => view.containers.iter().all(|c| c.labels.get(labels::REVISION) == Some(&view.revision)),
+    }
+}
+
+fn differs(view: &View, spec: &WorkloadSpec, live: &ContainerInstance) -> Error {
+    let field = view.record.as_ref().and_then(|record| first_difference(&record.spec, spec)).unwrap_or_default();
+    let state = live.status.word();
+    let what = if field.is_empty() { "its description".to_owned() } else { format!("'{field}'") };
+    let message = format!("workload '{}' is {state} from another document: {what} differs", view.name);
+    let error = Error::new(ErrorKind::FailedPrecondition, ErrorCode::WorkloadDiffers, message).at(field);
+    error.hint("use the verb 'update' to replace it, or stop it first")
+}
+
+/// Images first: what is there is not deleted before what replaces it can be had.
+fn recreate(builder: &mut Builder, view: &View, spec: &WorkloadSpec) {
+    let before: Vec<_> = images(builder, spec).into_values().collect();
+    let mut gone = Vec::new();
+    for container in &view.containers {
+        let op = StepOp::Remove { container: container.name.clone(), force: false };
+        gone.push(builder.push(op, &before));
+    }
+    for pod in &view.leftovers.pods {
+        let after = gone.clone();
+        gone.push(builder.push(StepOp::RemovePod { pod: pod.clone() }, &after));
+    }
+    let containers = gone.clone();
+    for volume in &view.leftovers.volumes {
+        gone.push(builder.push(StepOp::RemoveVolume { volume: volume.clone() }, &containers));
+    }
+    let old = view.record.iter().flat_map(|record| blueprint::networks(&record.spec));
+    leave_networks(builder, view, old.filter(|network| !blueprint::networks(spec).contains(network)), &containers);
+    create_and_start(builder, view, spec, &gone);
+}
+
+fn images(builder: &mut Builder, spec: &WorkloadSpec) -> BTreeMap<String, usize> {
+    let mut images = BTreeMap::new();
+    for container in spec.all_containers() {
+        let how = format!("{:?}", pull_policy(spec, &container.image));
+        let index = builder.push_shared(StepOp::EnsureImage { image: container.image.clone() }, &how);
+        images.insert(container.image.clone(), index);
+    }
+    images
+}
+
+/// Everything from nothing, once `gone` is done.
+fn create_and_start(builder: &mut Builder, view: &View, spec: &WorkloadSpec, gone: &[usize]) {
+    let missing: Vec<_> = spec.all_containers().map(|container| container.name.clone()).collect();
+    let created = create(builder, spec, &missing, gone);
+    start_in_order(builder, view, spec, created, true);
+}
+
+/// Makes what is missing; gives the steps that make containers.
+fn create(builder: &mut Builder, spec: &WorkloadSpec, missing: &[String], gone: &[usize]) -> Vec<usize> {
+    if missing.is_empty() {
+        return Vec::new();
+    }
+    let images = images(builder, spec);
+    let mut ground = gone.to_vec();
+    for path in blueprint::host_paths(spec).into_keys() {
+        ground.push(builder.push(StepOp::EnsurePath { path }, gone));
+    }
+    for volume in blueprint::own_volumes(spec).into_iter().chain(blueprint::lasting_volumes(spec)) {
+        ground.push(builder.push(StepOp::EnsureVolume { volume }, gone));
+    }
+    let mut networks = gone.to_vec();
+    for network in blueprint::networks(spec) {
+        networks.push(builder.push_shared(StepOp::EnsureNetwork { network: network.clone() }, ""));
+    }
+    if spec.needs_pod() {
+        let pod = builder.push(StepOp::EnsurePod { pod: spec.name.clone() }, &networks);
+        networks = vec![pod];
+    }
+    ground.extend(networks);
+    let mut created = Vec::new();
+    for container in spec.all_containers().filter(|container| missing.contains(&container.name)) {
+        let mut after = ground.clone();
+        after.extend(images.get(&container.image));
+        let name = spec.container_name(&container.name);
+        created.push(builder.push(StepOp::Create { container: name }, &after));
+    }
+    created
+}
+
+/// Init containers one by one to their end, then all others side by side. What runs already is left alone.
+fn start_in_order(builder: &mut Builder, view: &View, spec: &WorkloadSpec, mut before: Vec<usize>, run_init: bool) {
+    for init in spec.init_containers.iter().filter(|_| run_init) {
+        let container = spec.container_name(&init.name);
+        let started = builder.push(StepOp::Start { container: container.clone() }, &before);
+        before = vec![builder.push(StepOp::AwaitCompletion { container }, &[started])];
+    }
+    for main in &spec.containers {
+        let container = spec.container_name(&main.name);
+        if view.find(&container).is_some_and(|found| found.status.is_running()) {
+            continue;
+        }
+        builder.push(StepOp::Start { container }, &before);
+    }
+}
+
+fn start(builder: &mut Builder, view: &View) -> Result<()> {
+    if !view.is_known() {
+        return Err(view.unknown());
+    }
+    let refuses = |c: &&ContainerInstance| c.status.allows(Transition::Start) == Allowed::No;
+    if let Some(frozen) = view.mains().find(refuses) {
+        return Err(view.invalid_state(Verb::Start, frozen, "resume or stop it first"));
+    }
+    let Some(spec) = &view.spec else {
+        for container in view.mains().filter(|container| !container.status.is_running()) {
+            builder.push(StepOp::Start { container: container.name.clone() }, &[]);
+        }
+        return Ok(());
+    };
+    let runs = |container: &str| view.find(&spec.container_name(container)).is_some_and(|c| c.status.is_running());
+    if spec.containers.iter().all(|container| runs(&container.name)) {
+        return Ok(());
+    }
+    let run_init = !view.mains().any(|container| container.status.is_live());
+    let is_missing = |container: &str| view.find(&spec.container_name(container)).is_none();
+    let mains = spec.containers.iter().filter(|container| is_missing(&container.name));
+    let inits = spec.init_containers.iter().filter(|container| run_init && is_missing(&container.name));
+    let missing: Vec<_> = inits.chain(mains).map(|container| container.name.clone()).collect();
+    let created = create(builder, spec, &missing, &[]);
+    start_in_order(builder, view, spec, created, run_init);
+    Ok(())
+}
+
+fn stop_steps(builder: &mut Builder, view: &View, parameters: &Parameters) -> BTreeMap<String, usize> {
+    let signal = parameters.signal.clone().unwrap_or_else(|| "SIGTERM".to_owned());
+    let grace_ms = view.grace_ms(parameters);
+    let mut stopped = BTreeMap::new();
+    for container in view.containers.iter().filter(|container| container.status.is_live()) {
+        let name = container.name.clone();
+        let op = StepOp::Stop { container: name.clone(), grace_ms, signal: signal.clone() };
+        stopped.insert(name, builder.push(op, &[]));
+    }
+    stopped
+}
+
+fn stop(builder: &mut Builder, view: &View, parameters: &Parameters) -> Result<()> {
+    if !view.is_known() && !view.superseded {
+        return Err(view.unknown());
+    }
+    let stopped: Vec<_> = stop_steps(builder, view, parameters).into_values().collect();
+    stop_pod(builder, view, &stopped);
+    Ok(())
+}
+
+/// Once nothing of a workload runs, its pod holds no ports.
+fn stop_pod(builder: &mut Builder, view: &View, ended: &[usize]) {
+    let has_pod = view.record.as_ref().is_some_and(|record| record.spec.needs_pod());
+    if has_pod && !ended.is_empty() {
+        builder.push(StepOp::StopPod { pod: view.name.clone() }, ended);
+    }
+}
+
+fn kill(builder: &mut Builder, view: &View, parameters: &Parameters) -> Result<()> {
+    if !view.is_known() && !view.superseded {
+        return Err(view.unknown());
+    }
+    let signal = parameters.signal.clone().unwrap_or_else(|| "SIGKILL".to_owned());
+    let mut killed = Vec::new();
+    for container in view.containers.iter().filter(|container| container.status.is_live()) {
+        killed.push(builder.push(StepOp::Kill { container: container.name.clone(), signal: signal.clone() }, &[]));
+    }
+    if signal == "SIGKILL" {
+        stop_pod(builder, view, &killed);
+    }
+    Ok(())
+}
+
+fn restart(builder: &mut Builder, view: &View, parameters: &Parameters) -> Result<()> {
+    if !view.is_known() {
+        return Err(view.unknown());
+    }
+    let stopped = stop_steps(builder, view, parameters);
+    let mut before: Vec<_> = stopped.into_values().collect();
+    let Some(spec) = &view.spec else {
+        for container in view.mains() {
+            builder.push(StepOp::Start { container: container.name.clone() }, &before);
+        }
+        return Ok(());
+    };
+    let is_missing = |name: &String| view.find(&spec.container_name(name)).is_none();
+    let missing: Vec<_> = spec.all_containers().map(|c| c.name.clone()).filter(is_missing).collect();
+    let created = create(builder, spec, &missing, &before);
+    before.extend(created);
+    let at_rest = View { containers: Vec::new(), ..view.clone() };
+    start_in_order(builder, &at_rest, spec, before, true);
+    Ok(())
+}
+
+fn remove(builder: &mut Builder, view: &View, parameters: &Parameters) -> Result<()> {
+    if !parameters.force
+        && let Some(live) = view.containers.iter().find(|container| container.status.is_live())
+    {
+        return Err(view.invalid_state(Verb::Remove, live, "stop it first, or use terminate, or force"));
+    }
+    remove_steps(builder, view, parameters.force, &BTreeMap::new());
+    Ok(())
+}
+
+fn terminate(builder: &mut Builder, view: &View, parameters: &Parameters) {
+    let stopped = stop_steps(builder, view, parameters);
+    remove_steps(builder, view, true, &stopped);
+}
+
+fn remove_steps(builder: &mut Builder, view: &View, force: bool, stopped: &BTreeMap<String, usize>) {
+    let mut gone = Vec::new();
+    for container in &view.containers {
+        let after: Vec<_> = stopped.get(&container.name).copied().into_iter().collect();
+        let op = StepOp::Remove { container: container.name.clone(), force };
+        gone.push(builder.push(op, &after));
+    }
+    for pod in &view.leftovers.pods {
+        let after = gone.clone();
+        gone.push(builder.push(StepOp::RemovePod { pod: pod.clone() }, &after));
+    }
+    for volume in &view.leftovers.volumes {
+        builder.push(StepOp::RemoveVolume { volume: volume.clone() }, &gone);
+    }
+    let recorded = view.record.iter().flat_map(|record| blueprint::networks(&record.spec));
+    leave_networks(builder, view, recorded.chain(&view.leftovers.networks), &gone);
+}
+
+/// Notes networks that a workload leaves with the steps `gone`.
+fn leave_networks<'a>(builder: &mut Builder, view: &View, networks: impl Iterator<Item = &'a String>, gone: &[usize]) {
+    for network in networks {
+        let left = builder.left_networks.entry((view.engine.clone(), network.clone()));
+        let (_, after) = left.or_insert_with(|| (view.name.clone(), BTreeSet::new()));
+        after.extend(gone);
+    }
+}
+
+/// Networks go once all members that the plan removes are gone, those of several workloads once.
+fn remove_networks(builder: &mut Builder) {
+    for ((_, network), (workload, after)) in std::mem::take(&mut builder.left_networks) {
+        builder.workload = workload;
+        let after: Vec<usize> = after.into_iter().collect();
+        builder.push(StepOp::RemoveNetwork { network }, &after);
+    }
+}
+
+fn freeze(builder: &mut Builder, view: &View, transition: Transition) -> Result<()> {
+    let verb = if transition == Transition::Pause { Verb::Pause } else { Verb::Resume };
+    if !view.is_known() {
+        return Err(view.unknown());
+    }
+    if view.mains().next().is_none() {
+        let message = format!("{verb} of '{}' is not possible: it has no container", view.name);
+        let error = Error::new(ErrorKind::FailedPrecondition, ErrorCode::InvalidState, message);
+        return Err(error.hint("launch or start it first"));
+    }
+    for container in view.mains() {
+        match container.status.allows(transition) {
+            Allowed::Unchanged => {}
+            Allowed::No => {
+                return Err(view.invalid_state(verb, container, "start it first"));
+            }
+            Allowed::Yes => {
+                let container = container.name.clone();
+                let op = if verb == Verb::Pause { StepOp::Pause { container } } else { StepOp::Resume { container } };
+                builder.push(op, &[]);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether the image has to be fetched even where it is present: the strictest wish of the containers that use it.
+pub fn pull_policy(spec: &WorkloadSpec, image: &str) -> PullPolicy {
+    let wishes = spec.all_containers().filter(|container| container.image == image).map(|container| container.pull);
+    let mut strictest = None;
+    for wish in wishes {
+        strictest = match (strictest, wish) {
+            (Some(PullPolicy::Always), _) | (_, PullPolicy::Always) => Some(PullPolicy::Always),
+            (Some(PullPolicy::Never), _) | (_, PullPolicy::Never) => Some(PullPolicy::Never),
+            (_, PullPolicy::IfNotPresent) => Some(PullPolicy::IfNotPresent),
+        };
+    }
+    strictest.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

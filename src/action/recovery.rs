@@ -1,0 +1,358 @@
+//! What a crash left under way, and what an undo could not reach: finished or undone, and said which.
+//!
+//! Stop, kill, remove and terminate are finished, and so is a restart. Everything else is finished where all of it
+//! was done already, and undone otherwise. A workload that another action has changed since is left as it is.
+//!
+//! An engine goes on with what the dead daemon had asked of it, and may be done only after the undoing has looked. So
+//! what is undone is looked at once more some seconds later, or before the next action on the workload.
+
+use super::executor::{Execution, OnFailure, execute};
+use super::observe::Observer;
+use super::outcome::{blank, failure_of, success, tell_steps};
+use super::pipeline::{Meaning, Pipeline, STORE_BUDGET, fingerprint, left_of, success_means};
+use super::steps::Drawings;
+use super::target::{self, Loaded};
+use super::undo::Undo;
+use super::{Context, Engines, Reporter, plan};
+use crate::clock::Deadline;
+use crate::error::{Error, ErrorCode, ErrorKind, Result};
+use crate::model::action::{ActionRequest, ActionState, Outcome, StepResult, StepState, Verb};
+use crate::model::plan::{Plan, StepOp};
+use crate::model::workload::labels;
+use crate::runtime::adapter::ContainerInstance;
+use crate::storage::StoreError;
+use crate::storage::records::{Changes, Intent, StoredOutcome, WorkloadRecord};
+
+/// A second look counts as a repair that was tried so often, and comes as late: after four seconds.
+pub(super) const LOOK_AGAIN: u32 = 2;
+
+/// Something that is still to be ended.
+#[derive(Debug, Clone)]
+pub struct Recovery {
+    /// What was begun.
+    pub intent: Intent,
+    /// Whether the outcome is told already and only undoing is left.
+    pub is_repair: bool,
+    /// How often it was tried in vain.
+    pub tries: u32,
+}
+
+impl Recovery {
+    /// What it concerns.
+    pub fn loaded(&self) -> Loaded {
+        loaded(&self.intent)
+    }
+}
+
+/// What a recovery came to.
+pub enum Recovered {
+    /// It is over; the outcome where it had none before.
+    Ended(Option<Box<Outcome>>),
+    /// The engine or the store is away: try again later.
+    Later(Error),
+}
+
+/// A reporter for work that nobody follows.
+pub struct Silent;
+
+impl Reporter for Silent {
+    fn planned(&self, _plan: &Plan) {}
+    fn step(&self, _result: &StepResult) {}
+    fn bytes(&self, _index: usize, _what: &str, _done: u64, _total: u64) {}
+    fn state(&self, _state: ActionState) {}
+}
+
+/// Ends one recovery.
+pub fn recover(pipeline: &Pipeline, recovery: &Recovery, context: Context) -> Recovered {
+    let ended = match try_recover(pipeline, recovery, &context) {
+        Err(error) if !is_passing(&error) && !recovery.is_repair => {
+            given_up(pipeline, &recovery.intent, &error).map(Some)
+        }
+        other => other,
+    };
+    match ended {
+        Ok(outcome) => Recovered::Ended(outcome.map(Box::new)),
+        Err(error) => Recovered::Later(error),
+    }
+}
+
+fn try_recover(pipeline: &Pipeline, recovery: &Recovery, context: &Context) -> Result<Option<Outcome>> {
+    let intent = &remaining(pipeline, &recovery.intent)?;
+    let engines = engines(pipeline, intent)?;
+    if recovery.is_repair {
+        undo_all(pipeline, intent, &engines, context)?;
+        let mut changes = Changes::new();
+        changes.delete_repair(&intent.request.id);
+        pipeline.ports().records.commit(changes, Deadline::after(STORE_BUDGET))?;
+        return Ok(None);
+    }
+    let verb = intent.request.verb;
+    if intent.existed.is_empty() && !recovery.intent.existed.is_empty() {
+        let message = "the daemon ended while it ran, and a later action has changed its workloads since";
+        let error = Error::new(ErrorKind::Aborted, ErrorCode::Superseded, message);
+        return given_up(pipeline, intent, &error).map(Some);
+    }
+    let mut changes = Changes::new();
+    let outcome = if !verb.is_undone() || verb == Verb::Restart {
+        finish(pipeline, intent, &engines, context)?
+    } else if let Some(views) = done(pipeline, intent, context)? {
+        let mut outcome = ended(pipeline, intent, ActionState::Succeeded, "finished");
+        tell_ids(&mut outcome, &views);
+        outcome
+    } else {
+        let (steps, left) = undo_all(pipeline, intent, &engines, context)?;
+        changes.put_repair(intent)?;
+        Outcome { steps, left, ..ended(pipeline, intent, ActionState::Interrupted, "undone") }
+    };
+    store(pipeline, intent, &outcome, changes)?;
+    if outcome.recovered == "undone" {
+        pipeline.add_repair(Recovery { intent: intent.clone(), is_repair: true, tries: LOOK_AGAIN });
+    }
+    Ok(Some(outcome))
+}
+
+fn engines(pipeline: &Pipeline, intent: &Intent) -> Result<Engines> {
+    let mut engines = Engines::default();
+    for (workload, name) in &intent.engines {
+        let engine = pipeline.ports().engines.get(name).ok_or_else(|| {
+            let message = format!("workload '{workload}' is on runtime '{name}', which is not configured");
+            Error::new(ErrorKind::Unavailable, ErrorCode::EngineUnavailable, message)
+        })?;
+        engines.insert(workload, engine);
+    }
+    Ok(engines)
+}
+
+/// The intent without the workloads that another action has changed since it was begun: what it was to do with them
+/// is no longer asked for.
+fn remaining(pipeline: &Pipeline, intent: &Intent) -> Result<Intent> {
+    let mut remaining = intent.clone();
+    for workload in intent.existed.keys() {
+        let deadline = Deadline::after(STORE_BUDGET);
+        let now = match pipeline.ports().records.workload(workload, deadline) {
+            Ok(found) => found.map(|found| (found.value.action_id, found.value.updated_ms)),
+            // Whatever it says, the interrupted action is the last that is known of.
+            Err(StoreError::Damaged { .. }) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let before = intent.before.get(workload).map(|record| (record.action_id.clone(), record.updated_ms));
+        if now != before {
+            log::warn!("action '{}' leaves '{workload}' as a later action made it", intent.request.id);
+            remaining.existed.remove(workload);
+            remaining.plan.steps.retain(|step| step.workload != *workload);
+        }
+    }
+    Ok(remaining)
+}
+
+fn loaded(intent: &Intent) -> Loaded {
+    let workloads = intent.existed.keys().cloned().collect();
+    Loaded { target: intent.plan.target.clone(), workloads, ..Loaded::default() }
+}
+
+/// Plans again from what is there: nothing left to do means that it was done. A start whose containers ended
+/// meanwhile by themselves is undone as well; it was not told as done to anyone.
+fn done(pipeline: &Pipeline, intent: &Intent, context: &Context) -> Result<Option<Vec<plan::View>>> {
+    let mut loaded = loaded(intent);
+    let is_launch = intent.request.verb == Verb::Launch;
+    if is_launch {
+        loaded.specs.clone_from(&intent.specs);
+    }
+    let mut views = observe(pipeline, &intent.request, &loaded, context)?;
+    if is_launch {
+        // The record is of what was there before; what was launched is known by its labels.
+        views.iter_mut().for_each(|view| view.record = None);
+    }
+    let planned = plan::plan(intent.request.verb, &loaded.target, "", &intent.request.parameters, &views);
+    Ok(planned.is_ok_and(|plan| plan.steps.is_empty()).then_some(views))
+}
+
+/// The ids of the containers that are there.
+fn tell_ids(outcome: &mut Outcome, views: &[plan::View]) {
+    for view in views {
+        let own_name = |c: &ContainerInstance| c.labels.get(labels::CONTAINER).unwrap_or(&c.name).clone();
+        let ids = view.containers.iter().map(|container| (own_name(container), container.id.clone()));
+        outcome.workloads.insert(view.name.clone(), ids.collect());
+    }
+}
+
+/// Whether containers that ran before a restart run on: then it has not come to them yet.
+fn runs_on(intent: &Intent, views: &[plan::View]) -> bool {
+    let before = |view: &plan::View, container: &ContainerInstance| {
+        let ran = intent.ran.get(&view.name).is_some_and(|names| names.contains(&container.name));
+        ran && container.status.is_live() && container.started_ms < intent.accepted_ms
+    };
+    views.iter().any(|view| view.mains().any(|container| before(view, container)))
+}
+
+fn observe(
+    pipeline: &Pipeline,
+    request: &ActionRequest,
+    loaded: &Loaded,
+    context: &Context,
+) -> Result<Vec<plan::View>> {
+    let observer = Observer::within(pipeline.ports(), request, context);
+    loaded.workloads.iter().map(|name| observer.observe(loaded, name).map(|observed| observed.view)).collect()
+}
+
+/// Does what is left of a verb that is never undone.
+fn finish(pipeline: &Pipeline, intent: &Intent, engines: &Engines, context: &Context) -> Result<Outcome> {
+    let loaded = loaded(intent);
+    let mut request = intent.request.clone();
+    let mut views = observe(pipeline, &request, &loaded, context)?;
+    views.iter_mut().for_each(|view| view.superseded = true);
+    if request.verb == Verb::Restart && !runs_on(intent, &views) {
+        // It was stopped: what is left of the restart is that it runs.
+        request.verb = Verb::Start;
+    }
+    let plan = plan::plan(request.verb, &loaded.target, &engines.names(), &request.parameters, &views)?;
+    let settings = pipeline.ports().settings.get();
+    let execution = Execution {
+        engines,
+        drawings: &Drawings::of_intent(intent, &settings.node),
+        deadline: context.deadline,
+        cancel: context.cancel,
+        reporter: context.reporter,
+        on_failure: OnFailure::SkipDependants,
+    };
+    let executed = execute(&plan, &execution);
+    if let Some(error) = executed.failure.clone().filter(is_passing) {
+        return Err(error);
+    }
+    let mut outcome = ended(pipeline, intent, ActionState::Succeeded, "finished");
+    let message = outcome.message.clone();
+    tell_steps(&mut outcome, executed);
+    match &outcome.failure {
+        None => outcome.message = message,
+        Some(_) => outcome.left = left_of(&outcome),
+    }
+    Ok(outcome)
+}
+
+/// Whether another try may do better: the engine or the store is away, or this daemon is stopping.
+fn is_passing(error: &Error) -> bool {
+    match error.kind {
+        ErrorKind::Unavailable
+        | ErrorKind::ResourceExhausted
+        | ErrorKind::Aborted
+        | ErrorKind::Cancelled
+        | ErrorKind::DeadlineExceeded => true,
+        ErrorKind::InvalidArgument
+        | ErrorKind::NotFound
+        | ErrorKind::AlreadyExists
+        | ErrorKind::PermissionDenied
+        | ErrorKind::FailedPrecondition
+        | ErrorKind::Unimplemented
+        | ErrorKind::Internal
+        | ErrorKind::NotRecorded => false,
+    }
+}
+
+/// The outcome of an action that can neither be finished nor undone: what is there stays as it is.
+fn given_up(pipeline: &Pipeline, intent: &Intent, error: &Error) -> Result<Outcome> {
+    let mut outcome = ended(pipeline, intent, ActionState::Interrupted, "");
+    outcome.message = format!("what it had begun when the daemon ended stays as it is: {error}");
+    outcome.left.push(outcome.message.clone());
+    outcome.failure = Some(failure_of(error));
+    store(pipeline, intent, &outcome, Changes::new())?;
+    Ok(outcome)
+}
+
+/// Undoes all steps; gives how each went and what is left.
+fn undo_all(
+    pipeline: &Pipeline,
+    intent: &Intent,
+    engines: &Engines,
+    context: &Context,
+) -> Result<(Vec<StepResult>, Vec<String>)> {
+    let mut steps: Vec<_> =
+        intent.plan.steps.iter().enumerate().map(|(index, step)| maybe_begun(index, step)).collect();
+    let settings = pipeline.ports().settings.get();
+    let undo = Undo { engines, intent, node: &settings.node, reporter: context.reporter };
+    let undone = undo.run(&mut steps);
+    if undone.retry {
+        let message = undone.left.join("; ");
+        return Err(Error::new(ErrorKind::Unavailable, ErrorCode::EngineUnavailable, message));
+    }
+    for left in &undone.left {
+        log::error!("action '{}' left behind: {left}", intent.request.id);
+    }
+    Ok((steps, undone.left))
+}
+
+/// Nobody knows whether the step was begun. A made path is left alone: it may have been there before.
+fn maybe_begun(index: usize, step: &crate::model::plan::Step) -> StepResult {
+    let state = match step.op {
+        StepOp::EnsurePath { .. } => StepState::Skipped,
+        _ => StepState::Running,
+    };
+    StepResult { index, title: step.title(), state, micros: 0, message: String::new() }
+}
+
+fn ended(pipeline: &Pipeline, intent: &Intent, state: ActionState, how: &str) -> Outcome {
+    let request = &intent.request;
+    let mut outcome = blank(request, &intent.plan.target, state, intent.accepted_ms);
+    outcome.ended_ms = pipeline.ports().clock.now_ms();
+    outcome.engine.clone_from(&intent.plan.engine);
+    outcome.recovered = how.to_owned();
+    outcome.changed = state == ActionState::Succeeded;
+    outcome.message = format!("the daemon ended while it ran; after its restart it was {how}");
+    if state == ActionState::Succeeded {
+        outcome.message = format!("{}; {}", success(request.verb, &outcome.target, true), outcome.message);
+    } else {
+        let error = Error::new(ErrorKind::Aborted, ErrorCode::Interrupted, outcome.message.clone());
+        outcome.failure = Some(failure_of(&error.hint("ask for it again")));
+    }
+    outcome
+}
+
+fn store(pipeline: &Pipeline, intent: &Intent, outcome: &Outcome, mut changes: Changes) -> Result<()> {
+    if outcome.failure.is_none() {
+        for workload in intent.existed.keys() {
+            record(pipeline, intent, workload, &mut changes)?;
+        }
+        put_documents(pipeline, intent, &mut changes);
+    }
+    let stored = StoredOutcome { fingerprint: fingerprint(&intent.request), outcome: outcome.clone() };
+    changes.put_outcome(&stored)?;
+    pipeline.ports().records.commit(changes, Deadline::after(STORE_BUDGET))?;
+    Ok(())
+}
+
+/// Keeps the documents of a finished launch, as its own end would have.
+fn put_documents(pipeline: &Pipeline, intent: &Intent, changes: &mut Changes) {
+    if intent.request.verb != Verb::Launch || intent.request.manifest.is_empty() {
+        return;
+    }
+    match target::load(pipeline.ports(), &intent.request, Deadline::after(STORE_BUDGET)) {
+        Ok(loaded) => {
+            for (kind, name, text) in &loaded.documents {
+                changes.put_document(kind, name, text);
+            }
+        }
+        // They were read once; a limit that was lowered meanwhile can refuse them now.
+        Err(error) => log::warn!("documents of action '{}' are not kept: {error}", intent.request.id),
+    }
+}
+
+fn record(pipeline: &Pipeline, intent: &Intent, workload: &str, changes: &mut Changes) -> Result<()> {
+    let desired = match success_means(&intent.request) {
+        Meaning::Forgotten => {
+            changes.delete_workload(workload);
+            return Ok(());
+        }
+        Meaning::AsBefore => return Ok(()),
+        Meaning::Desired(desired) => desired,
+    };
+    let Some(spec) = intent.specs.get(workload) else { return Ok(()) };
+    let record = WorkloadRecord {
+        spec: spec.clone(),
+        revision: super::difference::revision(spec),
+        engine: intent.engines.get(workload).cloned().unwrap_or_default(),
+        desired,
+        action_id: intent.request.id.clone(),
+        updated_ms: pipeline.ports().clock.now_ms(),
+    };
+    changes.put_workload(&record)?;
+    Ok(())
+}

@@ -1,0 +1,207 @@
+//! What one step does: the only place that turns a [`StepOp`] into calls of the runtime port.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::blueprint::{self, Blueprint};
+use super::difference::revision;
+use super::plan::pull_policy;
+use crate::error::{Error, ErrorCode, ErrorKind, Result};
+use crate::hooks;
+use crate::model::plan::StepOp;
+use crate::model::state::ContainerStatus;
+use crate::model::workload::{WorkloadSpec, labels};
+use crate::runtime::adapter::{Call, Change, RtResult, RuntimeAdapter, RuntimeError, StopOptions};
+use crate::storage::records::Intent;
+
+/// What a step needs to know of the workloads, by name.
+pub struct Drawings<'a> {
+    /// The workloads with their revisions.
+    pub specs: BTreeMap<String, (WorkloadSpec, String)>,
+    /// This node.
+    pub node: &'a str,
+    /// The action.
+    pub action_id: &'a str,
+}
+
+impl<'a> Drawings<'a> {
+    /// The descriptions of an action's workloads.
+    pub fn of_intent(intent: &'a Intent, node: &'a str) -> Self {
+        let with_revision = |(name, spec): (&String, &WorkloadSpec)| (name.clone(), (spec.clone(), revision(spec)));
+        Self { specs: intent.specs.iter().map(with_revision).collect(), node, action_id: &intent.request.id }
+    }
+
+    /// The blueprint of a workload.
+    pub fn of(&self, workload: &str) -> Result<Blueprint<'_>> {
+        let Some((spec, revision)) = self.specs.get(workload) else {
+            return Err(Error::internal(format!("no description of workload '{workload}' for its step")));
+        };
+        Ok(Blueprint { spec, revision, node: self.node, action_id: self.action_id })
+    }
+}
+
+/// What a step came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Done {
+    /// Whether anything changed.
+    pub changed: bool,
+    /// The engine's id of the container that it acted on.
+    pub container_id: Option<String>,
+    /// What the caller should know.
+    pub note: String,
+}
+
+impl From<Change> for Done {
+    fn from(change: Change) -> Self {
+        Self { changed: change == Change::Changed, container_id: None, note: String::new() }
+    }
+}
+
+/// Carries out one step.
+pub fn run(
+    adapter: &dyn RuntimeAdapter,
+    call: &Call,
+    drawings: &Drawings,
+    workload: &str,
+    op: &StepOp,
+) -> Result<Done> {
+    match op {
+        StepOp::EnsureImage { image } => {
+            let policy = pull_policy(drawings.of(workload)?.spec, image);
+            Ok(adapter.ensure_image(call, image, policy)?.into())
+        }
+        StepOp::EnsurePath { path } => ensure_path(&drawings.of(workload)?, path),
+        StepOp::EnsureNetwork { network } => {
+            Ok(adapter.ensure_network(call, &drawings.of(workload)?.network(network))?.into())
+        }
+        StepOp::EnsureVolume { volume } => {
+            let spec = drawings.of(workload)?.volume(volume).ok_or_else(|| absent(workload, volume))?;
+            Ok(adapter.ensure_volume(call, &spec)?.into())
+        }
+        StepOp::EnsurePod { .. } => {
+            let blueprint = drawings.of(workload)?;
+            let pod = blueprint.pod();
+            Ok(with_networks(adapter, call, &blueprint, || adapter.ensure_pod(call, &pod))?.into())
+        }
+        StepOp::Create { container } => {
+            let blueprint = drawings.of(workload)?;
+            let config = blueprint.container(container).ok_or_else(|| absent(workload, container))?;
+            let instance = with_networks(adapter, call, &blueprint, || adapter.create_container(call, &config))?;
+            Ok(Done { changed: true, container_id: Some(instance.id), note: String::new() })
+        }
+        StepOp::Start { container } => start(adapter, call, container),
+        StepOp::AwaitCompletion { container } => await_completion(adapter, call, container),
+        StepOp::Stop { container, grace_ms, signal } => {
+            let options = StopOptions { signal: signal.clone(), grace: Duration::from_millis(*grace_ms) };
+            gone_is_unchanged(adapter.stop_container(call, container, &options))
+        }
+        StepOp::Kill { container, signal } if signal == "SIGKILL" => {
+            gone_is_unchanged(adapter.stop_container(call, container, &StopOptions::kill()))
+        }
+        StepOp::Kill { container, signal } => {
+            adapter.signal_container(call, container, signal)?;
+            Ok(Change::Changed.into())
+        }
+        StepOp::Pause { container } => Ok(adapter.pause_container(call, container)?.into()),
+        StepOp::Resume { container } => Ok(adapter.resume_container(call, container)?.into()),
+        StepOp::Remove { container, force } => Ok(adapter.remove_container(call, container, *force)?.into()),
+        StepOp::StopPod { pod } => Ok(adapter.stop_pod(call, pod)?.into()),
+        StepOp::RemovePod { pod } => Ok(adapter.remove_pod(call, pod)?.into()),
+        StepOp::RemoveVolume { volume } => Ok(adapter.remove_volume(call, volume)?.into()),
+        StepOp::RemoveNetwork { network } => Ok(adapter.remove_network(call, network)?.into()),
+    }
+}
+
+/// Times that a network is made again for one member.
+const NETWORK_TRIES: usize = 3;
+
+/// Makes a member of the workload's networks. Between the step that makes a network and its first member, the end of
+/// another workload, whose last member left, may delete it: then it is made again.
+fn with_networks<T>(
+    adapter: &dyn RuntimeAdapter,
+    call: &Call,
+    blueprint: &Blueprint,
+    make: impl Fn() -> RtResult<T>,
+) -> RtResult<T> {
+    let networks = blueprint::networks(blueprint.spec);
+    for _ in 0..NETWORK_TRIES {
+        let made = make();
+        let Err(failure) = &made else { return made };
+        let mut was_gone = false;
+        for network in networks {
+            // Not being able to tell is no reason to hide why the member was not made.
+            let made_again = adapter.ensure_network(call, &blueprint.network(network));
+            was_gone |= matches!(made_again, Ok(Change::Changed));
+        }
+        if !was_gone {
+            return made;
+        }
+        log::debug!("a network of '{}' was gone: {failure}", blueprint.spec.name);
+    }
+    make()
+}
+
+fn absent(workload: &str, object: &str) -> Error {
+    Error::internal(format!("workload '{workload}' has no '{object}' for its step"))
+}
+
+fn ensure_path(blueprint: &Blueprint, path: &str) -> Result<Done> {
+    let kind = blueprint::host_paths(blueprint.spec).remove(path).ok_or_else(|| absent(&blueprint.spec.name, path))?;
+    let changed = hooks::storage::ensure_host_path(path, kind)?;
+    Ok(Done { changed, container_id: None, note: String::new() })
+}
+
+/// Starts, and looks whether it runs: "started" means that the runtime says so.
+fn start(adapter: &dyn RuntimeAdapter, call: &Call, container: &str) -> Result<Done> {
+    let change = adapter.start_container(call, container)?;
+    let instance = adapter.inspect_container(call, container)?;
+    let mut done = Done::from(change);
+    done.container_id = Some(instance.id);
+    if instance.labels.contains_key(labels::ROLE) && matches!(instance.status, ContainerStatus::Exited { .. }) {
+        // An init container shall end; with which code is for the step that awaits it.
+        return Ok(done);
+    }
+    match instance.status {
+        ContainerStatus::Exited { code: Some(0), .. } => {
+            done.note = format!("container '{container}' ended with code 0 right after its start");
+            Ok(done)
+        }
+        ContainerStatus::Exited { code, oom } => Err(ended(container, code, oom, "right after its start")),
+        ContainerStatus::Failed { reason } => {
+            let message = format!("container '{container}' did not start: {reason}");
+            Err(Error::new(ErrorKind::FailedPrecondition, ErrorCode::EngineFailed, message))
+        }
+        ContainerStatus::Created
+        | ContainerStatus::Starting
+        | ContainerStatus::Running { .. }
+        | ContainerStatus::Paused
+        | ContainerStatus::Hibernating
+        | ContainerStatus::Hibernated
+        | ContainerStatus::Waking
+        | ContainerStatus::Restarting
+        | ContainerStatus::Stopping => Ok(done),
+    }
+}
+
+fn await_completion(adapter: &dyn RuntimeAdapter, call: &Call, container: &str) -> Result<Done> {
+    match adapter.wait_container(call, container)? {
+        Some(0) => Ok(Done { changed: true, container_id: None, note: String::new() }),
+        code => Err(ended(container, code, false, "as an init container")),
+    }
+}
+
+fn ended(container: &str, code: Option<i32>, oom: bool, when: &str) -> Error {
+    let code = code.map_or_else(|| "an unknown code".to_owned(), |code| format!("code {code}"));
+    let memory = if oom { ", killed for want of memory" } else { "" };
+    let message = format!("container '{container}' ended with {code}{memory} {when}");
+    Error::new(ErrorKind::FailedPrecondition, ErrorCode::ContainerExited, message)
+        .hint("what it wrote says why: run its image by hand with the same command, or make the command stay")
+}
+
+/// A container that is gone by itself has stopped.
+fn gone_is_unchanged(result: RtResult<Change>) -> Result<Done> {
+    match result {
+        Err(RuntimeError::NotFound { .. }) => Ok(Change::Unchanged.into()),
+        other => Ok(other?.into()),
+    }
+}

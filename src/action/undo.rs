@@ -1,0 +1,292 @@
+//! Takes back what an action did, in reverse. Safe to run any number of times, and for steps of which nobody knows
+//! whether they happened: it looks first, and touches only what this very action made or changed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::blueprint;
+use super::steps::{Drawings, run};
+use super::{Engines, Reporter};
+use crate::cancel::CancelToken;
+use crate::clock::Deadline;
+use crate::error::ErrorKind;
+use crate::hooks;
+use crate::model::action::{StepResult, StepState};
+use crate::model::plan::{Step, StepOp};
+use crate::model::workload::labels;
+use crate::runtime::adapter::{Call, Change, NoProgress, Probe, RtResult, RuntimeAdapter, RuntimeError, StopOptions};
+use crate::storage::records::Intent;
+
+/// The time that undoing an action has, beside the action's own.
+pub const UNDO_BUDGET: Duration = Duration::from_secs(60);
+
+/// Between SIGTERM and SIGKILL for containers that are about to be taken back.
+const UNDO_GRACE: Duration = Duration::from_secs(2);
+
+/// What undoing came to.
+#[derive(Debug, Default)]
+pub struct Undone {
+    /// What could not be taken back, one line each.
+    pub left: Vec<String>,
+    /// Whether trying again later may take it back, because the engine did not answer.
+    pub retry: bool,
+    /// Whether anything was taken back.
+    pub changed: bool,
+}
+
+/// What is undone, and with what.
+pub struct Undo<'a> {
+    /// The engine of each workload.
+    pub engines: &'a Engines,
+    /// What was begun.
+    pub intent: &'a Intent,
+    /// This node.
+    pub node: &'a str,
+    /// Told of each step that is taken back.
+    pub reporter: &'a dyn Reporter,
+}
+
+impl Undo<'_> {
+    /// Takes back the steps that were begun. `results` has each step's state and is brought up to date.
+    pub fn run(&self, results: &mut [StepResult]) -> Undone {
+        let cancel = CancelToken::new();
+        let call = Call { deadline: Deadline::after(UNDO_BUDGET), cancel: &cancel, progress: &NoProgress };
+        let mut undone = Undone::default();
+        let mut asked = BTreeMap::new();
+        for (index, step) in self.intent.plan.steps.iter().enumerate().rev() {
+            let was_begun = matches!(results[index].state, StepState::Changed | StepState::Failed | StepState::Running);
+            if !was_begun {
+                continue;
+            }
+            let answers = self.engine_answers(step, &mut asked);
+            match answers.and_then(|()| self.step(&call, step, results[index].state)) {
+                // After a crash nobody knows whether a running step was done: what is undone tells.
+                Ok(Change::Unchanged) if results[index].state == StepState::Running => {
+                    self.tell(&mut results[index], StepState::Skipped, String::new());
+                }
+                Ok(Change::Unchanged) => {}
+                Ok(Change::Changed) => {
+                    undone.changed = true;
+                    if matches!(results[index].state, StepState::Changed | StepState::Running) {
+                        self.tell(&mut results[index], StepState::Undone, String::new());
+                    }
+                }
+                Err(error) => {
+                    undone.retry |= is_worth_retrying(&error);
+                    undone.left.push(format!("{} of '{}' is not undone: {error}", step.op.word(), step.op.object()));
+                    self.tell(&mut results[index], StepState::UndoFailed, error.to_string());
+                }
+            }
+        }
+        undone
+    }
+
+    fn tell(&self, result: &mut StepResult, state: StepState, message: String) {
+        result.state = state;
+        if !message.is_empty() {
+            result.message = message;
+        }
+        self.reporter.step(result);
+    }
+
+    /// Asks each engine once whether it answers: where it hangs, nobody is kept waiting until the budget is over.
+    fn engine_answers(&self, step: &Step, asked: &mut BTreeMap<String, Probe>) -> RtResult<()> {
+        if !needs_engine(&step.op) {
+            return Ok(());
+        }
+        let adapter = self.engines.of(&step.workload)?;
+        match asked.entry(adapter.name().to_owned()).or_insert_with(|| adapter.probe()) {
+            Probe::Available { .. } => Ok(()),
+            Probe::Unavailable { reason } => {
+                Err(RuntimeError::EngineNotAvailable { engine: adapter.name().to_owned(), reason: reason.clone() })
+            }
+        }
+    }
+
+    fn existed(&self, step: &Step, container: &str) -> bool {
+        let before = self.intent.existed.get(&step.workload);
+        before.is_some_and(|names| names.iter().any(|name| name == container))
+    }
+
+    fn ran(&self, step: &Step, container: &str) -> bool {
+        let before = self.intent.ran.get(&step.workload);
+        before.is_some_and(|names| names.iter().any(|name| name == container))
+    }
+
+    /// Whether anything of the workload was there before, recorded or not.
+    fn was_known(&self, step: &Step) -> bool {
+        let existed = self.intent.existed.get(&step.workload);
+        self.intent.before.contains_key(&step.workload) || existed.is_some_and(|names| !names.is_empty())
+    }
+
+    fn step(&self, call: &Call, step: &Step, state: StepState) -> RtResult<Change> {
+        let adapter = self.engines.of(&step.workload)?;
+        match &step.op {
+            StepOp::Create { container } => self.remove_if_made(adapter, call, container),
+            StepOp::Start { container } if self.ran(step, container) => Ok(Change::Unchanged),
+            StepOp::Start { container }
+                if self.existed(step, container) || self.is_made_here(adapter, call, container)? =>
+            {
+                none_is_unchanged(adapter.stop_container(call, container, &StopOptions::graceful(UNDO_GRACE)))
+            }
+            StepOp::Start { .. } => Ok(Change::Unchanged),
+            StepOp::Stop { container, .. } if self.ran(step, container) => adapter.start_container(call, container),
+            StepOp::Pause { container } => none_is_unchanged(adapter.resume_container(call, container)),
+            StepOp::Resume { container } => none_is_unchanged(adapter.pause_container(call, container)),
+            StepOp::Remove { container, .. } => self.create_again(adapter, call, step, container),
+            StepOp::RemovePod { pod } => self.again(adapter, call, step, &StepOp::EnsurePod { pod: pod.clone() }),
+            StepOp::RemoveVolume { volume } => {
+                self.again(adapter, call, step, &StepOp::EnsureVolume { volume: volume.clone() })
+            }
+            StepOp::EnsurePod { pod } if !self.was_known(step) => adapter.remove_pod(call, pod),
+            // The one before is made again from its own description, once this one is out of its way.
+            StepOp::EnsurePod { pod } if self.replaces(step, &StepOp::RemovePod { pod: pod.clone() }) => {
+                none_is_unchanged(adapter.remove_pod(call, pod))
+            }
+            StepOp::RemoveNetwork { network } => {
+                self.again(adapter, call, step, &StepOp::EnsureNetwork { network: network.clone() })
+            }
+            StepOp::EnsureVolume { volume } => self.remove_volume(adapter, call, step, volume),
+            StepOp::EnsureNetwork { network } => adapter.remove_network(call, network),
+            // One that failed made nothing: what is there was there before.
+            StepOp::EnsurePath { path } if state == StepState::Changed => Ok(self.remove_path(step, path)),
+            StepOp::EnsureImage { .. }
+            | StepOp::EnsurePath { .. }
+            | StepOp::EnsurePod { .. }
+            | StepOp::AwaitCompletion { .. }
+            | StepOp::Stop { .. }
+            | StepOp::Kill { .. }
+            | StepOp::StopPod { .. } => Ok(Change::Unchanged),
+        }
+    }
+
+    fn is_made_here(&self, adapter: &dyn RuntimeAdapter, call: &Call, container: &str) -> RtResult<bool> {
+        match adapter.inspect_container(call, container) {
+            Ok(found) => Ok(found.labels.get(labels::ACTION) == Some(&self.intent.request.id)),
+            Err(RuntimeError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn remove_if_made(&self, adapter: &dyn RuntimeAdapter, call: &Call, container: &str) -> RtResult<Change> {
+        if self.is_made_here(adapter, call, container)? {
+            return adapter.remove_container(call, container, true);
+        }
+        Ok(Change::Unchanged)
+    }
+
+    /// Whether the action removes what the step makes anew.
+    fn replaces(&self, step: &Step, removal: &StepOp) -> bool {
+        self.intent.plan.steps.iter().any(|other| other.workload == step.workload && other.op == *removal)
+    }
+
+    /// Volumes of the workload's own go with it; those that outlive it stay, as does what was there before.
+    fn remove_volume(&self, adapter: &dyn RuntimeAdapter, call: &Call, step: &Step, volume: &str) -> RtResult<Change> {
+        let own = self
+            .intent
+            .specs
+            .get(&step.workload)
+            .is_some_and(|spec| blueprint::own_volumes(spec).iter().any(|name| name == volume));
+        if own && !self.was_known(step) {
+            return adapter.remove_volume(call, volume);
+        }
+        if own && self.replaces(step, &StepOp::RemoveVolume { volume: volume.to_owned() }) {
+            return none_is_unchanged(adapter.remove_volume(call, volume));
+        }
+        Ok(Change::Unchanged)
+    }
+
+    fn remove_path(&self, step: &Step, path: &str) -> Change {
+        let spec = self.intent.specs.get(&step.workload);
+        if let Some(kind) = spec.and_then(|spec| blueprint::host_paths(spec).remove(path)) {
+            hooks::storage::remove_made_path(path, kind);
+        }
+        Change::Changed
+    }
+
+    fn create_again(
+        &self,
+        adapter: &dyn RuntimeAdapter,
+        call: &Call,
+        step: &Step,
+        container: &str,
+    ) -> RtResult<Change> {
+        match adapter.inspect_container(call, container) {
+            Ok(_) => Ok(Change::Unchanged),
+            Err(RuntimeError::NotFound { .. }) => {
+                self.again(adapter, call, step, &StepOp::Create { container: container.to_owned() })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Carries out `op` from the description that was in force before.
+    fn again(&self, adapter: &dyn RuntimeAdapter, call: &Call, step: &Step, op: &StepOp) -> RtResult<Change> {
+        let Some(before) = self.intent.before.get(&step.workload) else {
+            // It was there without a record, so that nobody knows any more what it was made from.
+            return Err(RuntimeError::NotFound { what: format!("a record of workload '{}'", step.workload) });
+        };
+        let specs = BTreeMap::from([(step.workload.clone(), (before.spec.clone(), before.revision.clone()))]);
+        let drawings = Drawings { specs, node: self.node, action_id: &before.action_id };
+        match run(adapter, call, &drawings, &step.workload, op) {
+            Ok(_) => Ok(Change::Changed),
+            Err(error) if matches!(error.kind, ErrorKind::Unavailable | ErrorKind::DeadlineExceeded) => {
+                Err(RuntimeError::EngineNotAvailable { engine: adapter.name().to_owned(), reason: error.message })
+            }
+            Err(error) => Err(RuntimeError::Engine {
+                engine: adapter.name().to_owned(),
+                op: op.word().to_owned(),
+                code: 0,
+                message: error.message,
+            }),
+        }
+    }
+}
+
+/// Whether the engine is asked for anything when the step is taken back.
+fn needs_engine(op: &StepOp) -> bool {
+    match op {
+        StepOp::EnsureImage { .. }
+        | StepOp::EnsurePath { .. }
+        | StepOp::AwaitCompletion { .. }
+        | StepOp::Kill { .. }
+        | StepOp::StopPod { .. } => false,
+        StepOp::EnsureNetwork { .. }
+        | StepOp::EnsureVolume { .. }
+        | StepOp::EnsurePod { .. }
+        | StepOp::Create { .. }
+        | StepOp::Start { .. }
+        | StepOp::Stop { .. }
+        | StepOp::Pause { .. }
+        | StepOp::Resume { .. }
+        | StepOp::Remove { .. }
+        | StepOp::RemovePod { .. }
+        | StepOp::RemoveVolume { .. }
+        | StepOp::RemoveNetwork { .. } => true,
+    }
+}
+
+fn none_is_unchanged(result: RtResult<Change>) -> RtResult<Change> {
+    match result {
+        Err(RuntimeError::NotFound { .. } | RuntimeError::InvalidState { .. }) => Ok(Change::Unchanged),
+        other => other,
+    }
+}
+
+fn is_worth_retrying(error: &RuntimeError) -> bool {
+    match error {
+        RuntimeError::EngineNotAvailable { .. }
+        | RuntimeError::Connection { .. }
+        | RuntimeError::Timeout { .. }
+        | RuntimeError::Cancelled { .. } => true,
+        RuntimeError::NotFound { .. }
+        | RuntimeError::AlreadyExists { .. }
+        | RuntimeError::InvalidState { .. }
+        | RuntimeError::InvalidSpec { .. }
+        | RuntimeError::Unsupported { .. }
+        | RuntimeError::ImagePull { .. }
+        | RuntimeError::PermissionDenied { .. }
+        | RuntimeError::Io { .. }
+        | RuntimeError::Engine { .. } => false,
+    }
+}
