@@ -1,0 +1,339 @@
+//! [`Lanes`]: the two bounded queues. Urgent actions in the order of their arrival; normal ones by kind (update before
+//! launch), then the caller's priority, then arrival.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crossbeam_channel::{Receiver, Sender, bounded, never, select, unbounded};
+
+use super::entry::Entry;
+use crate::action::{Loaded, Recovery, refused};
+use crate::clock::Deadline;
+use crate::error::Error;
+use crate::model::action::{ActionState, Lane, Verb};
+
+/// What a worker is to do with an entry.
+#[derive(Debug, Clone)]
+pub enum Work {
+    /// Run the action.
+    Run,
+    /// End what a crash or a failed undo left.
+    Recover(Box<Recovery>),
+}
+
+/// An accepted action on its way to a worker. One that is dropped on the way is answered all the same.
+pub struct Job {
+    /// The action.
+    pub entry: Arc<Entry>,
+    /// What to do with it.
+    pub work: Work,
+    /// Its documents, once they are loaded.
+    pub loaded: Option<Loaded>,
+}
+
+impl Job {
+    /// The lane that it waits in.
+    pub fn lane(&self) -> Lane {
+        self.entry.request.verb.lane()
+    }
+
+    /// Whether it ends what a crash or a failed undo left: such a job is never refused, only tried again.
+    pub fn is_recovery(&self) -> bool {
+        matches!(self.work, Work::Recover(_))
+    }
+
+    fn rank(&self) -> Rank {
+        rank(&self.entry, self.is_recovery())
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        if self.entry.is_ended() {
+            return;
+        }
+        let error = Error::internal(format!("action '{}' was lost by its worker", self.entry.request.id));
+        let mut outcome = refused(&self.entry.request, "", &error, self.entry.accepted_ms);
+        outcome.state = ActionState::Failed;
+        // Only counts where nobody answered before.
+        self.entry.end(outcome);
+    }
+}
+
+/// What goes first: kind, priority, arrival.
+pub type Rank = (u8, i64, u64);
+
+/// An action's rank among normal ones.
+pub fn rank(entry: &Entry, is_recovery: bool) -> Rank {
+    let is_first = entry.request.verb == Verb::Update || is_recovery;
+    (u8::from(!is_first), -i64::from(entry.request.priority), entry.sequence)
+}
+
+/// Why an action is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The lane holds as many as it may.
+    Full {
+        /// Its bound.
+        bound: usize,
+    },
+    /// The daemon is stopping.
+    Stopping,
+}
+
+#[derive(Default)]
+struct Waiting {
+    urgent: BTreeMap<u64, Job>,
+    normal: BTreeMap<Rank, Job>,
+    /// Accepted and not yet running, the parked ones too.
+    urgent_places: usize,
+    normal_places: usize,
+    is_closed: bool,
+}
+
+/// A channel that carries one token for each job of a lane, by which idle workers are woken.
+struct Tokens {
+    sender: Sender<()>,
+    receiver: Receiver<()>,
+}
+
+impl Tokens {
+    fn new() -> Self {
+        let (sender, receiver) = unbounded();
+        Self { sender, receiver }
+    }
+
+    fn put(&self) {
+        // Both ends live as long as the lanes.
+        let _ = self.sender.send(());
+    }
+
+    /// Takes a token back for a job that was taken out, so that they do not pile up while every worker is busy. Any
+    /// token will do: at least one is left for each job that is left, in the channel or in a worker's hand.
+    fn take_back(&self) {
+        let _ = self.receiver.try_recv();
+    }
+}
+
+/// The two queues.
+pub struct Lanes {
+    waiting: Mutex<Waiting>,
+    urgent: Tokens,
+    normal: Tokens,
+    urgent_bound: usize,
+    normal_bound: usize,
+    open: Mutex<Option<Sender<Infallible>>>,
+    closed: Receiver<Infallible>,
+}
+
+impl Lanes {
+    /// Lanes that hold so many actions each.
+    pub fn new(urgent_bound: usize, normal_bound: usize) -> Self {
+        let (open, closed) = bounded(0);
+        Self {
+            waiting: Mutex::default(),
+            urgent: Tokens::new(),
+            normal: Tokens::new(),
+            urgent_bound,
+            normal_bound,
+            open: Mutex::new(Some(open)),
+            closed,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        // Nothing that can panic runs under this lock.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a place in a lane, to be filled by [`Lanes::put`].
+    pub fn reserve(&self, lane: Lane) -> Result<(), Refusal> {
+        let mut waiting = self.lock();
+        if waiting.is_closed {
+            return Err(Refusal::Stopping);
+        }
+        let (places, bound) = match lane {
+            Lane::Urgent => (&mut waiting.urgent_places, self.urgent_bound),
+            Lane::Normal => (&mut waiting.normal_places, self.normal_bound),
+        };
+        if *places >= bound {
+            return Err(Refusal::Full { bound });
+        }
+        *places += 1;
+        Ok(())
+    }
+
+    /// Gives a place back: its action runs, was attached to another, or has ended.
+    pub fn give_back(&self, lane: Lane) {
+        let mut waiting = self.lock();
+        let places = match lane {
+            Lane::Urgent => &mut waiting.urgent_places,
+            Lane::Normal => &mut waiting.normal_places,
+        };
+        *places = places.saturating_sub(1);
+    }
+
+    /// Queues a job that has its place; also one that was parked. Hands it back when the daemon is stopping.
+    pub fn put(&self, job: Job) -> Result<(), Job> {
+        let mut waiting = self.lock();
+        if waiting.is_closed {
+            return Err(job);
+        }
+        match job.lane() {
+            Lane::Urgent => {
+                waiting.urgent.insert(job.entry.sequence, job);
+                drop(waiting);
+                self.urgent.put();
+            }
+            Lane::Normal => {
+                waiting.normal.insert(job.rank(), job);
+                drop(waiting);
+                self.normal.put();
+            }
+        }
+        Ok(())
+    }
+
+    /// Blocks for the next job, urgent before normal; `None` when the lanes are closed.
+    pub fn next(&self, urgent_only: bool) -> Option<Job> {
+        let nothing = never();
+        let normal = if urgent_only { &nothing } else { &self.normal.receiver };
+        loop {
+            let job = if self.urgent.receiver.try_recv().is_ok() {
+                self.lock().urgent.pop_first().map(|(_, job)| job)
+            } else {
+                select! {
+                    recv(self.urgent.receiver) -> _ => self.lock().urgent.pop_first().map(|(_, job)| job),
+                    recv(normal) -> _ => self.lock().normal.pop_first().map(|(_, job)| job),
+                    recv(self.closed) -> _ => return None,
+                }
+            };
+            // A token without a job: it was taken out of the queue meanwhile.
+            if job.is_some() {
+                return job;
+            }
+        }
+    }
+
+    /// Takes out the queued jobs for which `is_meant` holds. Their places stay taken.
+    pub fn take(&self, is_meant: impl Fn(&Job) -> bool) -> Vec<Job> {
+        let mut waiting = self.lock();
+        let mut taken = Vec::new();
+        let urgent: Vec<_> = waiting.urgent.iter().filter(|(_, job)| is_meant(job)).map(|(key, _)| *key).collect();
+        for key in urgent {
+            taken.extend(waiting.urgent.remove(&key));
+            self.urgent.take_back();
+        }
+        let normal: Vec<_> = waiting.normal.iter().filter(|(_, job)| is_meant(job)).map(|(key, _)| *key).collect();
+        for key in normal {
+            taken.extend(waiting.normal.remove(&key));
+            self.normal.take_back();
+        }
+        taken
+    }
+
+    /// The deadline of a queued job that is over first.
+    pub fn first_deadline(&self) -> Option<Deadline> {
+        let waiting = self.lock();
+        waiting.urgent.values().chain(waiting.normal.values()).map(|job| job.entry.deadline).min()
+    }
+
+    /// Nothing more is taken, and workers end once they are idle. Gives what was queued.
+    pub fn close(&self) -> Vec<Job> {
+        self.lock().is_closed = true;
+        let queued = self.take(|_| true);
+        drop(self.open.lock().unwrap_or_else(PoisonError::into_inner).take());
+        queued
+    }
+
+    /// Whether requests are taken.
+    pub fn is_open(&self) -> bool {
+        !self.lock().is_closed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::double::{entry, request};
+    use crate::model::action::ActionRequest;
+
+    fn job(sequence: u64, verb: Verb, priority: i32) -> Job {
+        let request = ActionRequest { priority, ..request(&format!("a{sequence}"), verb, "w") };
+        super::super::double::job(&entry(sequence, request))
+    }
+
+    fn put(lanes: &Lanes, job: Job) {
+        lanes.reserve(job.lane()).unwrap();
+        assert!(lanes.put(job).is_ok());
+    }
+
+    fn next_id(lanes: &Lanes, urgent_only: bool) -> String {
+        lanes.next(urgent_only).unwrap().entry.request.id.clone()
+    }
+
+    #[test]
+    fn urgent_goes_first_then_kind_then_priority_then_arrival() {
+        let lanes = Lanes::new(8, 8);
+        put(&lanes, job(1, Verb::Launch, 0));
+        put(&lanes, job(2, Verb::Launch, 5));
+        put(&lanes, job(3, Verb::Update, -5));
+        put(&lanes, job(4, Verb::Launch, 0));
+        put(&lanes, job(5, Verb::Stop, 0));
+        let order: Vec<_> = (0..5).map(|_| next_id(&lanes, false)).collect();
+        assert_eq!(order, ["a5", "a3", "a2", "a1", "a4"]);
+    }
+
+    #[test]
+    fn taking_some_out_keeps_the_order_of_the_others_and_wakes_nobody_for_them() {
+        let lanes = Lanes::new(8, 8);
+        for (sequence, verb, priority) in
+            [(1, Verb::Launch, 0), (2, Verb::Launch, 5), (3, Verb::Launch, 9), (4, Verb::Stop, 0), (5, Verb::Kill, 0)]
+        {
+            put(&lanes, job(sequence, verb, priority));
+        }
+        let taken = lanes.take(|job| matches!(job.entry.sequence, 2 | 4));
+        assert_eq!(taken.len(), 2);
+        assert_eq!((lanes.urgent.receiver.len(), lanes.normal.receiver.len()), (1, 2));
+        let order: Vec<_> = (0..3).map(|_| next_id(&lanes, false)).collect();
+        assert_eq!(order, ["a5", "a3", "a1"]);
+    }
+
+    #[test]
+    fn each_lane_has_its_own_bound() {
+        let lanes = Lanes::new(1, 2);
+        lanes.reserve(Lane::Normal).unwrap();
+        lanes.reserve(Lane::Normal).unwrap();
+        assert_eq!(lanes.reserve(Lane::Normal), Err(Refusal::Full { bound: 2 }));
+        lanes.reserve(Lane::Urgent).unwrap();
+        assert_eq!(lanes.reserve(Lane::Urgent), Err(Refusal::Full { bound: 1 }));
+        lanes.give_back(Lane::Normal);
+        lanes.reserve(Lane::Normal).unwrap();
+    }
+
+    #[test]
+    fn reserved_worker_leaves_normal_jobs_alone() {
+        let lanes = Lanes::new(8, 8);
+        put(&lanes, job(1, Verb::Launch, 0));
+        put(&lanes, job(2, Verb::Kill, 0));
+        assert_eq!(next_id(&lanes, true), "a2");
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| lanes.next(true).is_none());
+            assert_eq!(lanes.close().len(), 1);
+            assert!(waiting.join().unwrap());
+        });
+        assert_eq!(lanes.reserve(Lane::Urgent), Err(Refusal::Stopping));
+    }
+
+    #[test]
+    fn dropped_job_is_answered_as_lost() {
+        let job = job(7, Verb::Launch, 0);
+        let (sender, receiver) = bounded(1);
+        job.entry.on_end(Box::new(move |outcome| sender.send(outcome.clone()).unwrap()));
+        drop(job);
+        let outcome = receiver.recv().unwrap();
+        assert_eq!(outcome.failure.unwrap().code, "INTERNAL");
+        assert_eq!(outcome.action_id, "a7");
+    }
+}

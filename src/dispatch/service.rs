@@ -1,0 +1,294 @@
+//! [`Service`]: what front ends ask of the program, in the program's own words.
+//!
+//! No call blocks: each returns a future or a stream that another thread completes, so that a gRPC poll thread can
+//! carry many. A future that is dropped ends only the wait, never the work.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+
+use futures_util::Stream;
+
+use crate::error::Result;
+use crate::model::action::{ActionRequest, ActionState, Outcome, StepState, Verb, Warning};
+use crate::model::plan::{Plan, Step};
+use crate::model::state::WorkloadState;
+use crate::runtime::adapter::{ContainerInstance, ContainerStats, ExecOutcome, LogChunk};
+
+/// An answer that comes later.
+pub type Later<T> = Pin<Box<dyn Future<Output = Result<T>> + Send>>;
+
+/// Answers that come one by one.
+pub type Stepwise<T> = Pin<Box<dyn Stream<Item = T> + Send>>;
+
+/// What front ends ask. An action that was begun and did not succeed is an `Ok` outcome here, with its `failure`; an
+/// `Err` is a request that never became an action, or whose action cannot be told.
+pub trait Service: Send + Sync {
+    /// Runs the action; answers when it has ended.
+    fn execute(&self, request: ActionRequest) -> Later<Outcome>;
+
+    /// Accepts the action; answers with its present state (an outcome in state queued or running, or the final one).
+    fn accept(&self, request: ActionRequest) -> Later<Outcome>;
+
+    /// Cancels; with `wait` the answer comes when the action has ended and holds its outcome.
+    fn cancel(&self, action_id: &str, reason: &str, wait: bool) -> Later<Cancelled>;
+
+    /// Runs a batch; answers when each of its actions has a result, in the order of the entries.
+    fn batch(&self, batch: Batch) -> Later<Vec<Outcome>>;
+
+    /// Follows an action: a snapshot, then events, at last the outcome.
+    fn watch(&self, action_id: &str) -> Later<Stepwise<WatchEvent>>;
+
+    /// One action.
+    fn get_action(&self, action_id: &str) -> Later<ActionView>;
+
+    /// Actions under way, then ended ones from the latest on.
+    fn list_actions(&self, query: ListActions) -> Later<Page<ActionView>>;
+
+    /// What the actions would do.
+    fn plan(&self, requests: Vec<ActionRequest>) -> Later<PlanView>;
+
+    /// Workloads by name, of one Package where `package` is not empty.
+    fn list_workloads(&self, page: PageQuery, package: &str) -> Later<Page<WorkloadView>>;
+
+    /// One workload.
+    fn get_workload(&self, name: &str) -> Later<WorkloadView>;
+
+    /// A container's output.
+    fn logs(&self, query: LogsQuery) -> Later<Stepwise<Result<LogChunk>>>;
+
+    /// Runs a command in a container.
+    fn exec(&self, query: ExecQuery) -> Later<ExecOutcome>;
+
+    /// Use of the node by each running container, by the container's name within the workload.
+    fn stats(&self, workload: &str) -> Later<BTreeMap<String, ContainerStats>>;
+
+    /// Answers when the condition holds; `None` where the workload is gone.
+    fn wait(&self, query: WaitQuery) -> Later<Option<WorkloadView>>;
+
+    /// Whether requests are taken, and the answer to a health check.
+    fn is_serving(&self) -> bool;
+}
+
+/// The answer to a cancel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cancelled {
+    /// Whether this call cancelled it.
+    pub cancelled: bool,
+    /// Its outcome where it has ended.
+    pub outcome: Option<Outcome>,
+}
+
+/// Several actions with their order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// The actions, each with the ids of those that have to succeed before.
+    pub entries: Vec<(ActionRequest, Vec<String>)>,
+    /// Begin nothing more after a failure.
+    pub stop_at_failure: bool,
+}
+
+/// How far an action is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// 0 to 100, never falling.
+    pub percent: u32,
+    /// The latest step begun; empty before the first.
+    pub current_step: String,
+    /// Steps ended.
+    pub steps_done: u32,
+    /// Steps in all.
+    pub steps_total: u32,
+    /// Of a pull under way, bytes.
+    pub bytes_done: u64,
+    /// 0 where not known.
+    pub bytes_total: u64,
+    /// What the bytes belong to.
+    pub detail: String,
+}
+
+/// A step with how far it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepView {
+    /// Its place in the plan.
+    pub index: usize,
+    /// The step.
+    pub step: Step,
+    /// Its stage in the plan.
+    pub stage: usize,
+    /// How far it is.
+    pub state: StepState,
+    /// Microseconds it took.
+    pub micros: u64,
+    /// Why it failed or was not done.
+    pub message: String,
+}
+
+/// An action as told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActionView {
+    /// Its id.
+    pub action_id: String,
+    /// Its verb.
+    pub verb: Verb,
+    /// Its target.
+    pub target: String,
+    /// Where it is in its life.
+    pub state: ActionState,
+    /// How far it is.
+    pub progress: Progress,
+    /// Milliseconds since the epoch.
+    pub accepted_ms: u64,
+    /// Once it has ended.
+    pub outcome: Option<Outcome>,
+}
+
+/// What a watcher is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WatchEvent {
+    /// The action as a whole: first, and where events were dropped.
+    Snapshot(Box<ActionView>),
+    /// A step began or ended.
+    Step(Box<StepView>, ActionState, Progress),
+    /// State or bytes changed.
+    Progress(ActionState, Progress),
+    /// The last.
+    Outcome(Box<Outcome>),
+}
+
+/// Which page of a list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PageQuery {
+    /// 1 to 1,000; 0: 100.
+    pub size: u32,
+    /// From the page before; empty: the first.
+    pub token: String,
+}
+
+/// One page of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T> {
+    /// The entries.
+    pub items: Vec<T>,
+    /// For the next page; empty on the last.
+    pub next_token: String,
+}
+
+/// Which actions are listed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListActions {
+    /// Which page.
+    pub page: PageQuery,
+    /// Only of this target; empty: all.
+    pub target: String,
+    /// Only those under way.
+    pub running_only: bool,
+}
+
+/// Merged plans.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanView {
+    /// All steps, in an order in which they could run one by one.
+    pub steps: Vec<StepView>,
+    /// The number of stages.
+    pub stages: usize,
+    /// What the caller should know.
+    pub warnings: Vec<Warning>,
+    /// Why an action would be refused.
+    pub errors: Vec<crate::error::Error>,
+}
+
+impl PlanView {
+    /// The view of one plan.
+    pub fn of(plan: &Plan) -> Self {
+        let stages = plan.stages();
+        let mut stage_of = vec![0; plan.steps.len()];
+        for (stage, indices) in stages.iter().enumerate() {
+            for index in indices {
+                stage_of[*index] = stage;
+            }
+        }
+        let steps = plan.steps.iter().zip(stage_of).enumerate().map(|(index, (step, stage))| StepView {
+            index,
+            step: step.clone(),
+            stage,
+            state: StepState::Pending,
+            micros: 0,
+            message: String::new(),
+        });
+        Self { steps: steps.collect(), stages: stages.len(), warnings: plan.warnings.clone(), errors: Vec::new() }
+    }
+}
+
+/// A workload as told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkloadView {
+    /// Its name.
+    pub name: String,
+    /// From its containers.
+    pub state: WorkloadState,
+    /// What it shall be doing; empty without a record.
+    pub desired: String,
+    /// Its Package; may be empty.
+    pub package: String,
+    /// Its engine.
+    pub engine: String,
+    /// The fingerprint of its document.
+    pub revision: String,
+    /// Its containers.
+    pub containers: Vec<ContainerInstance>,
+    /// The action that last changed it.
+    pub last_action_id: String,
+    /// Milliseconds since the epoch.
+    pub updated_ms: u64,
+    /// Why the state is unknown.
+    pub message: String,
+}
+
+/// Which output is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogsQuery {
+    /// The workload.
+    pub workload: String,
+    /// The container within it; may be empty where it has one.
+    pub container: String,
+    /// Which output.
+    pub options: crate::runtime::adapter::LogOptions,
+}
+
+/// What is run in a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecQuery {
+    /// The workload.
+    pub workload: String,
+    /// The container within it; may be empty where it has one.
+    pub container: String,
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// Milliseconds; 0: 60,000.
+    pub timeout_ms: u64,
+}
+
+/// What is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Condition {
+    /// All containers run.
+    Running,
+    /// All are healthy, or run without a check.
+    Healthy,
+    /// All have ended.
+    Exited,
+    /// None is there.
+    Gone,
+}
+
+/// A wait.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitQuery {
+    /// The workload.
+    pub workload: String,
+    /// Until when.
+    pub condition: Condition,
+    /// Milliseconds; 0: 60,000.
+    pub timeout_ms: u64,
+}
