@@ -1,0 +1,106 @@
+//! The service `actioncontroller.v1.ActionController`.
+
+use std::sync::Arc;
+
+use grpcio::{RpcContext, RpcStatus, ServerStreamingSink, UnarySink};
+
+use super::calls::Calls;
+use crate::dispatch::service::Service;
+use crate::grpc::convert::{actions as encode, requests as decode};
+use crate::grpc::status;
+use crate::model::action::{ActionState, Outcome};
+use crate::proto::actions::{
+    Action, CancelActionRequest, CancelActionResponse, ExecuteActionRequest, ExecuteActionResponse,
+    ExecuteBatchRequest, ExecuteBatchResponse, GetActionRequest, ListActionsRequest, ListActionsResponse, PlanRequest,
+    PlanResponse, WatchActionRequest, WatchActionResponse,
+};
+use crate::proto::actions_grpc::ActionController;
+
+/// Handlers of the calls about actions.
+#[derive(Clone)]
+pub(super) struct Actions(pub Arc<Calls>);
+
+impl ActionController for Actions {
+    fn execute_action(
+        &self,
+        context: RpcContext<'_>,
+        request: ExecuteActionRequest,
+        sink: UnarySink<ExecuteActionResponse>,
+    ) {
+        let about = request.action.action_id.clone();
+        let no_wait = request.no_wait;
+        let begin = |service: &dyn Service| {
+            let (action, wait) = decode::execute(request)?;
+            Ok(if wait { service.execute(action) } else { service.accept(action) })
+        };
+        self.0.answer(&context, sink, about, begin, move |outcome| reply(outcome, no_wait));
+    }
+
+    fn cancel_action(
+        &self,
+        context: RpcContext<'_>,
+        request: CancelActionRequest,
+        sink: UnarySink<CancelActionResponse>,
+    ) {
+        let about = request.action_id.clone();
+        let begin = |service: &dyn Service| {
+            let (id, reason, wait) = decode::cancel(request)?;
+            Ok(service.cancel(&id, &reason, wait))
+        };
+        self.0.answer(&context, sink, about, begin, |answer| Ok(encode::cancelled(answer)));
+    }
+
+    fn execute_batch(
+        &self,
+        context: RpcContext<'_>,
+        request: ExecuteBatchRequest,
+        sink: UnarySink<ExecuteBatchResponse>,
+    ) {
+        let about = format!("{} actions", request.entries.len());
+        let finish = |outcomes: Vec<Outcome>| {
+            let outcomes = outcomes.into_iter().map(encode::outcome).collect();
+            Ok(ExecuteBatchResponse { outcomes, ..Default::default() })
+        };
+        self.0.answer(&context, sink, about, |service| Ok(service.batch(decode::batch(request)?)), finish);
+    }
+
+    fn get_action(&self, context: RpcContext<'_>, request: GetActionRequest, sink: UnarySink<Action>) {
+        let about = request.action_id.clone();
+        let begin = |service: &dyn Service| Ok(service.get_action(&decode::action_id(request.action_id)?));
+        self.0.answer(&context, sink, about, begin, |view| Ok(encode::action(view)));
+    }
+
+    fn watch_action(
+        &self,
+        context: RpcContext<'_>,
+        request: WatchActionRequest,
+        sink: ServerStreamingSink<WatchActionResponse>,
+    ) {
+        let about = request.action_id.clone();
+        let begin = |service: &dyn Service| Ok(service.watch(&decode::action_id(request.action_id)?));
+        self.0.stream(&context, sink, about, begin, |event| Ok(encode::event(event)));
+    }
+
+    fn list_actions(&self, context: RpcContext<'_>, request: ListActionsRequest, sink: UnarySink<ListActionsResponse>) {
+        let about = request.target.clone();
+        let begin = |service: &dyn Service| Ok(service.list_actions(decode::list_actions(request)?));
+        self.0.answer(&context, sink, about, begin, |page| Ok(encode::action_page(page)));
+    }
+
+    fn plan(&self, context: RpcContext<'_>, request: PlanRequest, sink: UnarySink<PlanResponse>) {
+        let about = format!("{} actions", request.actions.len());
+        let finish = |plan| Ok(PlanResponse { plan: Some(encode::plan_view(plan)).into(), ..Default::default() });
+        self.0.answer(&context, sink, about, |service| Ok(service.plan(decode::plan(request)?)), finish);
+    }
+}
+
+/// The answer to an action: OK with its outcome where it succeeded, has not ended, or was not waited for; otherwise the
+/// failure as the call's own, with the outcome in the details.
+fn reply(outcome: Outcome, no_wait: bool) -> Result<ExecuteActionResponse, RpcStatus> {
+    let well = no_wait || !outcome.state.is_final() || outcome.state == ActionState::Succeeded;
+    let outcome = encode::outcome(outcome);
+    if !well {
+        return Err(status::of_outcome(outcome));
+    }
+    Ok(ExecuteActionResponse { outcome: Some(outcome).into(), ..Default::default() })
+}
