@@ -1,0 +1,289 @@
+//! Every setting with its default. `config/actioncontroller.yaml` is the same for people; a test keeps them equal.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::units;
+use crate::runtime::sim::config::SimConfig;
+use crate::security::ceiling::Ceiling;
+
+/// All settings. Sections by what they concern.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The name of this node, which labels and records carry. Empty in a file: the host name, which
+    /// [`Config::load`](super::Config::load) puts here.
+    pub node: String,
+    /// Where requests are taken.
+    pub listen: Listen,
+    /// Where the embedded store keeps its files.
+    pub state_dir: PathBuf,
+    /// Log output.
+    pub log: Log,
+    /// Threads and queues.
+    pub dispatch: Dispatch,
+    /// Time limits of actions, and how long their outcomes are kept.
+    pub actions: Actions,
+    /// Bounds on what one caller may ask.
+    pub limits: Limits,
+    /// Container engines.
+    pub runtimes: Runtimes,
+    /// The daemon's end.
+    pub shutdown: Shutdown,
+    /// Where documents and desired state live.
+    pub store: Store,
+    /// Rules on who may do what.
+    pub policy: Policy,
+    /// What documents may ask for at most.
+    pub security: Ceiling,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            node: String::new(),
+            listen: Listen::default(),
+            state_dir: "/var/lib/actioncontroller".into(),
+            log: Log::default(),
+            dispatch: Dispatch::default(),
+            actions: Actions::default(),
+            limits: Limits::default(),
+            runtimes: Runtimes::default(),
+            shutdown: Shutdown::default(),
+            store: Store::default(),
+            policy: Policy::default(),
+            security: Ceiling::default(),
+        }
+    }
+}
+
+/// Where requests are taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Listen {
+    /// Path of the unix socket; empty: none.
+    pub unix: PathBuf,
+    /// Permissions of the socket.
+    pub unix_mode: FileMode,
+    /// Group that owns the socket; empty: the daemon's own.
+    pub unix_group: String,
+    /// TCP addresses, `host:port`; port 0 takes a free one.
+    pub tcp: Vec<String>,
+    /// Allow `tcp` addresses that other machines reach, although nothing is encrypted and no caller is known there.
+    pub insecure: bool,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self {
+            unix: "/run/actioncontroller/actioncontroller.sock".into(),
+            unix_mode: FileMode(0o660),
+            unix_group: String::new(),
+            tcp: Vec::new(),
+            insecure: false,
+        }
+    }
+}
+
+/// A file mode, written as a quoted octal number (`"0660"`): unquoted, YAML takes it for a decimal one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct FileMode(pub u32);
+
+impl TryFrom<String> for FileMode {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let digits = matches!(text.len(), 3 | 4) && text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
+        match u32::from_str_radix(&text, 8) {
+            Ok(mode) if digits && mode <= 0o777 => Ok(Self(mode)),
+            Ok(_) | Err(_) => Err(format!("must be a quoted octal mode such as \"0660\", not '{text}'")),
+        }
+    }
+}
+
+impl From<FileMode> for String {
+    fn from(mode: FileMode) -> Self {
+        format!("{:04o}", mode.0)
+    }
+}
+
+/// Log output.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// The least severe level that is written.
+    pub level: LogLevel,
+}
+
+/// How severe a line of the log is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// Someone has to act.
+    Error,
+    /// Something is not as it should be; the daemon goes on.
+    Warn,
+    /// One line per action, start, end and change of settings.
+    #[default]
+    Info,
+    /// Each step, for finding faults.
+    Debug,
+    /// Each message to and from engines.
+    Trace,
+}
+
+/// Threads and queues.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Dispatch {
+    /// Threads that run actions, `urgent_workers` among them.
+    pub workers: usize,
+    /// Of these, how many take nothing but stop, kill, remove and terminate.
+    pub urgent_workers: usize,
+    /// Threads for lists, logs, exec, stats and waits.
+    pub readers: usize,
+    /// Actions that may wait in the urgent lane.
+    pub urgent_queue: usize,
+    /// Actions that may wait in the normal lane.
+    pub normal_queue: usize,
+}
+
+impl Default for Dispatch {
+    fn default() -> Self {
+        Self { workers: 4, urgent_workers: 1, readers: 8, urgent_queue: 256, normal_queue: 256 }
+    }
+}
+
+/// Time limits of actions, and how long their outcomes are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Actions {
+    /// The time of an action that names none.
+    #[serde(with = "units::duration")]
+    pub default_deadline: Duration,
+    /// The longest time that an action may name.
+    #[serde(with = "units::duration")]
+    pub max_deadline: Duration,
+    /// Outcomes kept at most; the oldest go first.
+    pub keep_outcomes: usize,
+    /// How long an outcome is kept.
+    #[serde(with = "units::duration")]
+    pub keep_for: Duration,
+}
+
+impl Default for Actions {
+    fn default() -> Self {
+        Self {
+            default_deadline: Duration::from_secs(10 * 60),
+            max_deadline: Duration::from_secs(24 * 3600),
+            keep_outcomes: 10_000,
+            keep_for: Duration::from_secs(7 * 24 * 3600),
+        }
+    }
+}
+
+/// Bounds on what one caller may ask.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Bytes of one gRPC message.
+    #[serde(with = "units::size")]
+    pub message_bytes: u64,
+    /// Documents in one manifest.
+    pub documents: usize,
+    /// Containers in one manifest, over all its workloads.
+    pub containers: usize,
+    /// Open streams of one TCP peer address.
+    pub streams_per_peer: usize,
+    /// Open streams on the unix socket, over all its callers.
+    pub streams_unix: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { message_bytes: 4 << 20, documents: 256, containers: 256, streams_per_peer: 32, streams_unix: 64 }
+    }
+}
+
+/// Container engines.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Runtimes {
+    /// Engines in the order in which they are taken where neither caller nor document names one.
+    pub preference: Vec<String>,
+    /// Podman.
+    pub podman: Podman,
+    /// The simulator.
+    pub sim: SimConfig,
+}
+
+impl Default for Runtimes {
+    fn default() -> Self {
+        Self { preference: vec!["podman".into()], podman: Podman::default(), sim: SimConfig::default() }
+    }
+}
+
+/// Podman, over its REST API.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Podman {
+    /// Use it.
+    pub enabled: bool,
+    /// Path of its socket; empty: found by itself, the system's first, then the user's.
+    pub socket: PathBuf,
+}
+
+impl Default for Podman {
+    fn default() -> Self {
+        Self { enabled: true, socket: PathBuf::new() }
+    }
+}
+
+/// Rules on who may do what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Policy {
+    /// Folders with files of rules; those of later folders mask earlier ones of the same name.
+    pub folders: Vec<PathBuf>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { folders: vec!["/usr/lib/actioncontroller/policy.d".into(), "/etc/actioncontroller/policy.d".into()] }
+    }
+}
+
+/// The daemon's end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Shutdown {
+    /// How long running actions may go on after SIGTERM before they are cancelled.
+    #[serde(with = "units::duration")]
+    pub drain: Duration,
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self { drain: Duration::from_secs(20) }
+    }
+}
+
+/// Where documents and desired state live.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Store {
+    /// Which store.
+    pub backend: Backend,
+}
+
+/// Kinds of store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// The node's own, below `state_dir`.
+    #[default]
+    Embedded,
+}

@@ -1,0 +1,249 @@
+//! The composition root: builds every port, starts threads in order, stops them in reverse. Nothing else.
+//!
+//! Start: store (its lock before anything is bound), engines, policy, pipeline, dispatcher, recoveries, server.
+//! Stop: health NOT_SERVING and the server (it holds clones of the service), dispatcher (workers end or are cancelled
+//! at a limit), engines, store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::action::{Pipeline, Ports, Recovery, Settings, SettingsCell};
+use crate::application::history::History;
+use crate::application::status::Status;
+use crate::clock::{Clock, Deadline, SystemClock};
+use crate::config::Config;
+use crate::dispatch::{DispatchConfig, DispatchPorts, Dispatcher};
+use crate::grpc::server::{HealthState, Server, ServerConfig, UnixConfig};
+use crate::manifest::Limits;
+use crate::policy::builtin::BuiltinPolicy;
+use crate::runtime::podman::{Podman, PodmanConfig};
+use crate::runtime::registry::EngineRegistry;
+use crate::runtime::sim::SimRuntime;
+use crate::security::ceiling::Ceiling;
+use crate::storage::embedded::EmbeddedStore;
+use crate::storage::records::Records;
+use crate::storage::retention::Retention;
+
+/// Of the shutdown's time, what undoing cancelled actions may take.
+const UNDO_SHARE: u32 = 4;
+
+/// The time that reading the store at start has.
+const START_BUDGET: Duration = Duration::from_secs(30);
+
+/// Why the daemon does not start, or a reload is refused: one line.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {reason}")]
+pub struct DaemonError {
+    what: &'static str,
+    reason: String,
+    /// Files that people write are wrong, rather than the machine not ready: starting again is of no use.
+    pub is_configuration: bool,
+}
+
+fn failed<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> DaemonError {
+    move |error| DaemonError { what, reason: error.to_string(), is_configuration: false }
+}
+
+/// The rules of the policy folders, which are configuration as much as the settings.
+fn policy(config: &Config) -> Result<BuiltinPolicy, DaemonError> {
+    let wrong = |error| DaemonError { is_configuration: true, ..failed("policy")(error) };
+    BuiltinPolicy::load(&config.policy.folders).map_err(wrong)
+}
+
+/// The running daemon.
+pub struct Daemon {
+    server: Server,
+    health: Arc<HealthState>,
+    dispatcher: Arc<Dispatcher>,
+    settings: Arc<SettingsCell>,
+    policy: Arc<BuiltinPolicy>,
+    records: Records,
+    config: Config,
+}
+
+impl Daemon {
+    /// Checks what the settings name, without an effect: the rules of the policy folders.
+    pub fn check(config: &Config) -> Result<(), DaemonError> {
+        policy(config).map(|_| ())
+    }
+
+    /// Starts everything. On return requests are taken.
+    pub fn start(config: Config) -> Result<Self, DaemonError> {
+        let policy = Arc::new(policy(&config)?);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let opened = EmbeddedStore::open(&config.state_dir, &Default::default()).map_err(failed("store"))?;
+        let records = Records::new(Arc::new(opened.store));
+        let engines = Arc::new(engines(&config)?);
+        let settings = Arc::new(SettingsCell::new(settings(&config)));
+        let ports = Ports {
+            engines: Arc::clone(&engines),
+            records: records.clone(),
+            policy: Arc::clone(&policy) as _,
+            clock: Arc::clone(&clock),
+            settings: Arc::clone(&settings),
+        };
+        let history = Arc::new(History::new(records.clone()));
+        let ids = history.ids(Deadline::after(START_BUDGET)).map_err(failed("store"))?;
+        let status = Arc::new(Status::new(records.clone(), engines, Arc::clone(&settings)));
+        let act = Arc::new(Pipeline::new(ports));
+        let prune = pruner(&config, &records, &clock);
+        let dispatch_ports = DispatchPorts { act, status, history, clock: Arc::clone(&clock), prune };
+        let dispatcher = Dispatcher::start(dispatch_config(&config), dispatch_ports).map_err(failed("threads"))?;
+        let dispatcher = Arc::new(dispatcher);
+        dispatcher.note_ended(ids);
+        recover(&dispatcher, &records)?;
+        let health = Arc::new(HealthState::default());
+        let server = Server::start(&server_config(&config), Arc::clone(&dispatcher) as _, Arc::clone(&health), clock);
+        let server = match server {
+            Ok(server) => server,
+            Err(error) => {
+                dispatcher.stop(Duration::ZERO, Duration::from_secs(1));
+                return Err(failed("listening")(error));
+            }
+        };
+        Ok(Self { server, health, dispatcher, settings, policy, records, config })
+    }
+
+    /// Where requests are taken: the unix socket, and TCP addresses with their ports as bound.
+    pub fn addresses(&self) -> Vec<String> {
+        let unix = &self.config.listen.unix;
+        let unix = (!unix.as_os_str().is_empty()).then(|| format!("unix://{}", unix.display()));
+        unix.into_iter().chain(self.server.tcp_addresses().iter().cloned()).collect()
+    }
+
+    /// One line for the supervisor and the log.
+    pub fn describe(&self) -> String {
+        format!("node '{}', {} actions under way", self.config.node, self.dispatcher.active())
+    }
+
+    /// A check for the watchdog: whether the store answers.
+    pub fn health_check(&self) -> impl Fn() -> Result<(), String> + Send + 'static {
+        let records = self.records.clone();
+        move || records.check(Deadline::after(Duration::from_secs(2))).map_err(|error| error.to_string())
+    }
+
+    /// Puts in force what can be changed while the daemon runs, and says which changed keys need a restart. An error
+    /// leaves everything as it was.
+    pub fn reload(&mut self, new: Config) -> Result<Vec<String>, DaemonError> {
+        self.policy.reload(&new.policy.folders).map_err(failed("policy"))?;
+        let difference = self.config.reloadable_difference(&new);
+        self.dispatcher.set_deadlines(new.actions.default_deadline, new.actions.max_deadline);
+        crate::logging::set_level(new.log.level);
+        self.config = self.config.with_reloadable(&new);
+        // Of what is in force now: paths that wait for a restart are still the old ones.
+        self.settings.set(settings(&self.config));
+        Ok(difference.at_restart)
+    }
+
+    /// Ends within the configured time. Containers go on.
+    pub fn stop(self) {
+        self.health.not_serving();
+        let limit = self.config.shutdown.drain;
+        let undo = limit / UNDO_SHARE;
+        // The dispatcher stops taking actions first, so that callers of those under way still get their answers.
+        let left = self.dispatcher.stop(limit.saturating_sub(undo), undo);
+        if left > 0 {
+            log::warn!("{left} actions did not end in time; the next start ends them");
+        }
+        let counted = self.records.stats();
+        log::info!("the store made {} commits with {} syncs since the start", counted.commits, counted.syncs);
+        self.server.stop(Duration::from_secs(1));
+    }
+}
+
+fn engines(config: &Config) -> Result<EngineRegistry, DaemonError> {
+    let mut engines = EngineRegistry::new();
+    engines.set_preference(config.runtimes.preference.clone());
+    if config.runtimes.podman.enabled {
+        let socket = &config.runtimes.podman.socket;
+        let podman = PodmanConfig {
+            node: config.node.clone(),
+            socket: (!socket.as_os_str().is_empty()).then(|| socket.clone()),
+            ..PodmanConfig::default()
+        };
+        engines.register(Arc::new(Podman::new(podman))).map_err(failed("runtimes.podman"))?;
+    }
+    if config.runtimes.sim.enabled {
+        let sim = SimRuntime::open(config.runtimes.sim.clone(), &config.node).map_err(failed("runtimes.sim"))?;
+        engines.register(Arc::new(sim)).map_err(failed("runtimes.sim"))?;
+    }
+    Ok(engines)
+}
+
+fn settings(config: &Config) -> Settings {
+    let bytes = usize::try_from(config.limits.message_bytes).unwrap_or(usize::MAX);
+    let limits = Limits {
+        max_bytes: bytes,
+        max_documents: config.limits.documents,
+        max_containers: config.limits.containers,
+        ..Limits::default()
+    };
+    Settings { node: config.node.clone(), limits, ceiling: ceiling(config) }
+}
+
+/// The ceiling as configured; this daemon's own folders and sockets are above it wherever they are.
+fn ceiling(config: &Config) -> Ceiling {
+    let mut ceiling = config.security.clone();
+    let own = [&config.state_dir, &config.listen.unix, &config.runtimes.podman.socket].into_iter();
+    let own = own.chain(&config.policy.folders).filter(|path| !path.as_os_str().is_empty());
+    ceiling.denied_host_paths.extend(own.map(|path| path.display().to_string()));
+    ceiling
+}
+
+fn dispatch_config(config: &Config) -> DispatchConfig {
+    let dispatch = &config.dispatch;
+    DispatchConfig {
+        workers: dispatch.workers,
+        urgent_workers: dispatch.urgent_workers,
+        readers: dispatch.readers,
+        long_reads: config.limits.streams_unix + config.limits.streams_per_peer,
+        urgent_queue: dispatch.urgent_queue,
+        normal_queue: dispatch.normal_queue,
+        default_deadline: config.actions.default_deadline,
+        max_deadline: config.actions.max_deadline,
+    }
+}
+
+fn server_config(config: &Config) -> ServerConfig {
+    let listen = &config.listen;
+    let unix = (!listen.unix.as_os_str().is_empty()).then(|| UnixConfig {
+        path: listen.unix.clone(),
+        mode: listen.unix_mode.0,
+        group: listen.unix_group.clone(),
+    });
+    ServerConfig {
+        unix,
+        tcp: listen.tcp.clone(),
+        insecure: listen.insecure,
+        max_message_bytes: u32::try_from(config.limits.message_bytes).unwrap_or(u32::MAX),
+        streams_per_peer: config.limits.streams_per_peer,
+        streams_unix: config.limits.streams_unix,
+        ..ServerConfig::default()
+    }
+}
+
+fn pruner(config: &Config, records: &Records, clock: &Arc<dyn Clock>) -> crate::dispatch::Prune {
+    let (records, clock) = (records.clone(), Arc::clone(clock));
+    let age_ms = u64::try_from(config.actions.keep_for.as_millis()).unwrap_or(u64::MAX);
+    let retention = Retention::new(config.actions.keep_outcomes, age_ms);
+    Box::new(move |count, deadline| Ok(retention.recorded(&records, count, clock.now_ms(), deadline)?))
+}
+
+/// Hands on what the last run left under way.
+fn recover(dispatcher: &Dispatcher, records: &Records) -> Result<(), DaemonError> {
+    let deadline = Deadline::after(START_BUDGET);
+    let intents = records.intents(deadline).map_err(failed("store"))?;
+    let repairs = records.repairs(deadline).map_err(failed("store"))?;
+    for damaged in intents.damaged.iter().chain(&repairs.damaged) {
+        log::error!("an interrupted action is neither finished nor undone: {damaged}");
+    }
+    let (intents, repairs) = (intents.whole, repairs.whole);
+    if !intents.is_empty() || !repairs.is_empty() {
+        log::warn!("{} actions were interrupted, {} are to be undone still", intents.len(), repairs.len());
+    }
+    let recoveries = intents.into_iter().map(|intent| (intent, false)).chain(repairs.into_iter().map(|r| (r, true)));
+    for (intent, is_repair) in recoveries {
+        dispatcher.recover(Recovery { intent: intent.value, is_repair, tries: 0 });
+    }
+    Ok(())
+}
