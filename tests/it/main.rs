@@ -1,0 +1,24 @@
+//! The integration tests: one program, one module per subject, real servers on private sockets.
+
+// Helpers of tests may fail loudly and print; nothing of this is in the daemon.
+#![allow(clippy::disallowed_methods, clippy::expect_used, clippy::panic, clippy::print_stderr, clippy::print_stdout)]
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod cli;
+mod codegen;
+mod conformance;
+mod daemon;
+mod dispatch;
+mod end_to_end;
+mod grpc;
+mod manifests;
+mod overdue;
+mod podman;
+mod process;
+mod python;
+mod recovery;
+mod storage;
+mod support;
+mod tidy;
+mod unit_file;
+mod yocto;

@@ -1,0 +1,5 @@
+//! Rigs that tests share: real servers, started privately and taken down by whoever started them.
+
+pub mod daemon;
+pub mod podman;
+pub mod wait;
