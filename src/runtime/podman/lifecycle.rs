@@ -36,8 +36,23 @@ pub(super) fn find(client: &Client, call: &Call, id: &str) -> RtResult<Option<In
     if id.is_empty() {
         return Ok(None);
     }
-    let found: Option<Inspect> = client.find(call, "inspect", &path(id, "json"))?;
+    let found = look(client, call, id)?;
     Ok(found.filter(|container| container.id == id || container.name == id))
+}
+
+/// One inspect; again where the container's process ended just while Podman read of it, which Podman tells as 500.
+fn look(client: &Client, call: &Call, id: &str) -> RtResult<Option<Inspect>> {
+    const TRIES: usize = 5;
+    for _ in 1..TRIES {
+        match client.find(call, "inspect", &path(id, "json")) {
+            Err(RuntimeError::Engine { code: 500, message, .. }) if message.contains("no such process") => {}
+            answer => return answer,
+        }
+        if call.cancel.wait(Urge::Cancel, call.deadline.at_most(FIRST_POLL)) == Urge::Cancel {
+            break;
+        }
+    }
+    client.find(call, "inspect", &path(id, "json"))
 }
 
 /// The container, or `NotFound`.

@@ -189,6 +189,19 @@ fn body_beyond_the_bound_is_refused() {
 }
 
 #[test]
+fn process_that_ends_while_podman_looks_at_it_is_looked_at_again() {
+    let looks = AtomicUsize::new(0);
+    let server = fake(move |_| match looks.fetch_add(1, Ordering::SeqCst) {
+        0 | 1 => {
+            Behaviour::json(500, r#"{"cause":"no such process","message":"read /proc/7/cgroup: no such process"}"#)
+        }
+        _ => Behaviour::json(200, INSPECT),
+    });
+    let found = adapter(&server).inspect_container(&call(&CancelToken::new(), SECOND * 5), "w_c").unwrap();
+    assert_eq!(found.name, "w_c");
+}
+
+#[test]
 fn another_container_whose_id_begins_like_the_name_is_not_found() {
     let server = fake(|_| Behaviour::json(200, INSPECT));
     let cancel = CancelToken::new();
