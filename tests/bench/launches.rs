@@ -104,7 +104,7 @@ fn syncs_until_now(daemon: &mut DaemonProcess) -> u64 {
     let status = daemon.terminate();
     assert!(status.success(), "the daemon ended with {status}");
     let log = daemon.log();
-    let line = log.lines().rev().find(|line| line.contains("store: ")).expect("the daemon tells its syncs");
+    let line = log.lines().rev().find(|line| line.contains(" commits with ")).expect("the daemon tells its syncs");
     let before = line.split(" syncs").next().expect("split gives at least one part");
     let syncs = before.rsplit(' ').next().and_then(|word| word.parse().ok());
     let syncs = syncs.unwrap_or_else(|| panic!("no number of syncs in '{line}'"));
