@@ -9,8 +9,9 @@
 //! 5. The worker runs it through [`crate::action::Act`], the one door to what actions mean.
 //! 6. The outcome goes to everyone who waits for it, exactly once, after a panic too (`entry`).
 //!
-//! Beside: `readers` answers what changes nothing, `batch_run` drives batches from the ends of their actions, and
-//! `janitor` ends what waits too long, retries what a crash left, and prunes old outcomes.
+//! Beside: `readers` answers what changes nothing, `batch_run` drives batches from the ends of their actions,
+//! `recoveries` brings what a crash or a failed undo left to its end, and `janitor`, woken by `alarm`, ends what waits too
+//! long, retries recoveries, records what the store did not take, and prunes old outcomes.
 
 mod alarm;
 mod batch_run;
