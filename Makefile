@@ -52,6 +52,7 @@ fmt: ## Format the source
 	$(CARGO) fmt
 
 lint:
+	$(CARGO) fetch --locked
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 

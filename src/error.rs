@@ -144,6 +144,20 @@ error_codes! {
     DeadlineExceeded = "DEADLINE_EXCEEDED",
     /// The daemon ended while the action ran.
     Interrupted = "INTERRUPTED",
+    /// No address of the node is known.
+    NodeUnknown = "NODE_UNKNOWN",
+    /// Another node is away, or did not answer.
+    NodeUnavailable = "NODE_UNAVAILABLE",
+    /// Another node answered that it did not do what it was asked for.
+    NodeRefused = "NODE_REFUSED",
+    /// The real-time scheduler refuses the tasks of a Schedule.
+    ScheduleRefused = "SCHEDULE_REFUSED",
+    /// The real-time scheduler is away, or none is configured.
+    SchedulerUnavailable = "SCHEDULER_UNAVAILABLE",
+    /// Outcomes that wait for the store have reached their bound.
+    BacklogFull = "BACKLOG_FULL",
+    /// There is no earlier document to return to.
+    NothingBefore = "NOTHING_BEFORE",
     /// The verb or call is not built yet.
     NotImplemented = "NOT_IMPLEMENTED",
     /// The engine does not have this ability.

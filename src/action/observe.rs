@@ -112,7 +112,8 @@ impl<'a> Observer<'a> {
             | Verb::Hibernate
             | Verb::Wake
             | Verb::Kill
-            | Verb::Scale => false,
+            | Verb::Scale
+            | Verb::Offload => false,
         }
     }
 

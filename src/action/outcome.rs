@@ -38,6 +38,7 @@ pub fn blank(request: &ActionRequest, target: &str, state: ActionState, accepted
         ended_ms: 0,
         plan: None,
         recovered: String::new(),
+        failed: BTreeMap::new(),
     }
 }
 
@@ -93,6 +94,7 @@ pub fn success(verb: Verb, target: &str, changed: bool) -> String {
         Verb::Wake => "woken",
         Verb::Kill => "killed",
         Verb::Scale => "scaled",
+        Verb::Offload => "moved",
     };
     if changed { format!("{target} {done}") } else { format!("{target} unchanged: nothing had to be done") }
 }

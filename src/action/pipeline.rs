@@ -412,7 +412,8 @@ pub(super) fn success_means(request: &ActionRequest) -> Meaning {
         | Verb::Resume
         | Verb::Hibernate
         | Verb::Wake
-        | Verb::Scale => Meaning::Desired(Desired::Running),
+        | Verb::Scale
+        | Verb::Offload => Meaning::Desired(Desired::Running),
     }
 }
 

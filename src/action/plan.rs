@@ -87,7 +87,9 @@ pub fn plan(verb: Verb, target: &str, engine: &str, parameters: &Parameters, vie
             Verb::Terminate => terminate(&mut builder, view, parameters),
             Verb::Pause => freeze(&mut builder, view, Transition::Pause)?,
             Verb::Resume => freeze(&mut builder, view, Transition::Resume)?,
-            Verb::Update | Verb::Rollback | Verb::Hibernate | Verb::Wake | Verb::Scale => return Err(not_built(verb)),
+            Verb::Update | Verb::Rollback | Verb::Hibernate | Verb::Wake | Verb::Scale | Verb::Offload => {
+                return Err(not_built(verb));
+            }
         }
     }
     remove_networks(&mut builder);

@@ -109,6 +109,9 @@ pub fn run(
         StepOp::RemovePod { pod } => Ok(adapter.remove_pod(call, pod)?.into()),
         StepOp::RemoveVolume { volume } => Ok(adapter.remove_volume(call, volume)?.into()),
         StepOp::RemoveNetwork { network } => Ok(adapter.remove_network(call, network)?.into()),
+        StepOp::Delegate { .. } | StepOp::Admit { .. } | StepOp::Place { .. } => {
+            Err(Error::internal(format!("'{}' is no step of an engine", op.word())))
+        }
     }
 }
 

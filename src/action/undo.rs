@@ -156,7 +156,10 @@ impl Undo<'_> {
             | StepOp::AwaitCompletion { .. }
             | StepOp::Stop { .. }
             | StepOp::Kill { .. }
-            | StepOp::StopPod { .. } => Ok(Change::Unchanged),
+            | StepOp::StopPod { .. }
+            | StepOp::Delegate { .. }
+            | StepOp::Admit { .. }
+            | StepOp::Place { .. } => Ok(Change::Unchanged),
         }
     }
 
@@ -250,7 +253,10 @@ fn needs_engine(op: &StepOp) -> bool {
         | StepOp::EnsurePath { .. }
         | StepOp::AwaitCompletion { .. }
         | StepOp::Kill { .. }
-        | StepOp::StopPod { .. } => false,
+        | StepOp::StopPod { .. }
+        | StepOp::Delegate { .. }
+        | StepOp::Admit { .. }
+        | StepOp::Place { .. } => false,
         StepOp::EnsureNetwork { .. }
         | StepOp::EnsureVolume { .. }
         | StepOp::EnsurePod { .. }

@@ -1,4 +1,5 @@
 //! Workloads and actions as they are told to those who ask: nothing here changes anything.
 
+pub mod audience;
 pub mod history;
 pub mod status;

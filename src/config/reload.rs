@@ -13,7 +13,7 @@ const RELOADABLE: [&str; 7] = [
     "actions.max_deadline",
     "limits.documents",
     "limits.containers",
-    "policy",
+    "policy.folders",
     "security",
 ];
 
@@ -44,7 +44,7 @@ impl Config {
         result.actions.max_deadline = new.actions.max_deadline;
         result.limits.documents = new.limits.documents;
         result.limits.containers = new.limits.containers;
-        result.policy = new.policy.clone();
+        result.policy.folders = new.policy.folders.clone();
         result.security = new.security.clone();
         result
     }

@@ -1,5 +1,6 @@
 //! Every setting with its default. `config/actioncontroller.yaml` is the same for people; a test keeps them equal.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -38,6 +39,12 @@ pub struct Config {
     pub policy: Policy,
     /// What documents may ask for at most.
     pub security: Ceiling,
+    /// This node's place in an installation of Eclipse Pullpiri.
+    pub pullpiri: Pullpiri,
+    /// How other nodes are reached, by their names; those that are not named, by Pullpiri's store and NodeAgent.
+    pub nodes: BTreeMap<String, OtherNode>,
+    /// The scheduler of real-time tasks.
+    pub timpani: Timpani,
 }
 
 impl Default for Config {
@@ -55,6 +62,9 @@ impl Default for Config {
             store: Store::default(),
             policy: Policy::default(),
             security: Ceiling::default(),
+            pullpiri: Pullpiri::default(),
+            nodes: BTreeMap::new(),
+            timpani: Timpani::default(),
         }
     }
 }
@@ -248,12 +258,151 @@ impl Default for Podman {
 pub struct Policy {
     /// Folders with files of rules; those of later folders mask earlier ones of the same name.
     pub folders: Vec<PathBuf>,
+    /// A policy server that is asked beside the rules.
+    pub server: PolicyServer,
+    /// Use the node that a refusal suggests.
+    pub move_to_suggested: bool,
+    /// Whether stop, kill, remove and terminate go on while the policy server does not answer.
+    pub end_without_server: bool,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { folders: vec!["/usr/lib/actioncontroller/policy.d".into(), "/etc/actioncontroller/policy.d".into()] }
+        Self {
+            folders: vec!["/usr/lib/actioncontroller/policy.d".into(), "/etc/actioncontroller/policy.d".into()],
+            server: PolicyServer::default(),
+            move_to_suggested: false,
+            end_without_server: true,
+        }
     }
+}
+
+/// A policy server that is asked beside the rules.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PolicyServer {
+    /// Where it is, `host:port` or `unix:///path`; empty: none is asked.
+    pub address: String,
+    /// What it is asked.
+    pub dialect: PolicyDialect,
+    /// How long it has for an answer.
+    #[serde(with = "units::duration")]
+    pub timeout: Duration,
+}
+
+impl Default for PolicyServer {
+    fn default() -> Self {
+        Self { address: String::new(), dialect: PolicyDialect::default(), timeout: Duration::from_secs(2) }
+    }
+}
+
+/// What a policy server is asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PolicyDialect {
+    /// Pullpiri's `CheckNodePolicy`, for launch, update and offload of a Package that names a Policy.
+    #[default]
+    Pullpiri,
+    /// Our own `ValidateAction`, for everything.
+    V1,
+}
+
+/// This node's place in an installation of Eclipse Pullpiri.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pullpiri {
+    /// Serve `actioncontroller.ActionControllerConnection`, and send models of other nodes to these.
+    pub enabled: bool,
+    /// StateManager's `host:port`; empty: it is not told.
+    pub state_manager: String,
+    /// MonitoringServer's `host:port`; empty: it is not told.
+    pub monitoring_server: String,
+    /// Pharos' `host:port`; empty: no network is asked for.
+    pub pharos: String,
+    /// The port of NodeAgent on every node.
+    pub node_agent_port: u16,
+    /// Whether container lists and node information are sent.
+    pub report: Report,
+    /// Between two of them.
+    #[serde(with = "units::duration")]
+    pub report_every: Duration,
+    /// Where TIMPANI's faults are taken, `host:port`; empty: nowhere.
+    pub faults: String,
+    /// Start a model on its old node although the new one does not answer and may run it.
+    pub return_from_silent_node: bool,
+    /// How long a peer has for an answer.
+    #[serde(with = "units::duration")]
+    pub timeout: Duration,
+}
+
+impl Default for Pullpiri {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            state_manager: String::new(),
+            monitoring_server: String::new(),
+            pharos: String::new(),
+            node_agent_port: 47004,
+            report: Report::default(),
+            report_every: Duration::from_secs(1),
+            faults: String::new(),
+            return_from_silent_node: false,
+            timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Whether container lists and node information are sent to StateManager and MonitoringServer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Report {
+    /// While no NodeAgent answers on this node, which would report by itself.
+    #[default]
+    Auto,
+    /// Whatever else reports.
+    Always,
+    /// Not at all.
+    Never,
+}
+
+/// How another node is reached.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OtherNode {
+    /// Its NodeAgent's `host:port`.
+    pub node_agent: String,
+    /// Its own Action Controller's `host:port` or `unix:///path`, which is asked instead.
+    pub action_controller: String,
+}
+
+/// The scheduler of real-time tasks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Timpani {
+    /// The `host:port` of timpani-o; empty: there is none.
+    pub address: String,
+    /// What a Package with a Schedule comes to where there is none.
+    pub absent: AbsentTimpani,
+    /// How long it has for an answer.
+    #[serde(with = "units::duration")]
+    pub timeout: Duration,
+}
+
+impl Default for Timpani {
+    fn default() -> Self {
+        Self { address: String::new(), absent: AbsentTimpani::default(), timeout: Duration::from_secs(2) }
+    }
+}
+
+/// What a Package with a Schedule comes to where no TIMPANI is configured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AbsentTimpani {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// It runs without real time, with a warning.
+    Warn,
 }
 
 /// The daemon's end.
@@ -272,11 +421,35 @@ impl Default for Shutdown {
 }
 
 /// Where documents and desired state live.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Store {
     /// Which store.
     pub backend: Backend,
+    /// Launch from the last good copies of documents while the store does not answer.
+    pub use_copies: bool,
+    /// How long one call to the store may take.
+    #[serde(with = "units::duration")]
+    pub timeout: Duration,
+    /// etcd.
+    pub etcd: Etcd,
+    /// Pullpiri's RocksDbService.
+    pub rocksdb: RocksDb,
+    /// What waits for the store while it does not answer.
+    pub backlog: Backlog,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            backend: Backend::default(),
+            use_copies: true,
+            timeout: Duration::from_secs(2),
+            etcd: Etcd::default(),
+            rocksdb: RocksDb::default(),
+            backlog: Backlog::default(),
+        }
+    }
 }
 
 /// Kinds of store.
@@ -286,4 +459,76 @@ pub enum Backend {
     /// The node's own, below `state_dir`.
     #[default]
     Embedded,
+    /// etcd version 3.
+    Etcd,
+    /// Pullpiri's RocksDbService.
+    RocksDb,
+}
+
+/// etcd.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Etcd {
+    /// Members, `host:port`; the next one is tried where one does not answer.
+    pub endpoints: Vec<String>,
+    /// The user; empty: no authentication.
+    pub user: String,
+    /// A file with the user's password on its first line.
+    pub password_file: PathBuf,
+    /// A file with the certificates of the authorities that are trusted; empty: connections are plain.
+    pub ca_file: PathBuf,
+    /// A file with this node's certificate; empty: none is shown.
+    pub cert_file: PathBuf,
+    /// A file with the certificate's key.
+    pub key_file: PathBuf,
+    /// The name in the server's certificate; empty: the endpoint's host.
+    pub server_name: String,
+    /// How long this node counts as alive after its last sign.
+    #[serde(with = "units::duration")]
+    pub lease: Duration,
+}
+
+impl Default for Etcd {
+    fn default() -> Self {
+        Self {
+            endpoints: vec!["127.0.0.1:2379".into()],
+            user: String::new(),
+            password_file: PathBuf::new(),
+            ca_file: PathBuf::new(),
+            cert_file: PathBuf::new(),
+            key_file: PathBuf::new(),
+            server_name: String::new(),
+            lease: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Pullpiri's RocksDbService.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RocksDb {
+    /// Its `host:port`.
+    pub address: String,
+}
+
+impl Default for RocksDb {
+    fn default() -> Self {
+        Self { address: "127.0.0.1:47007".into() }
+    }
+}
+
+/// What waits for the store while it does not answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Backlog {
+    /// Entries that wait at most before launches and the like are refused.
+    pub entries: usize,
+    /// Entries beyond these for the outcomes of stop, kill, remove and terminate.
+    pub reserve: usize,
+}
+
+impl Default for Backlog {
+    fn default() -> Self {
+        Self { entries: 1000, reserve: 200 }
+    }
 }

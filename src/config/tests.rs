@@ -144,7 +144,7 @@ fn value_of_a_wrong_type_is_named_with_what_would_be_right() {
             "1: limits.message_bytes: must be a size such as 65536, 512KiB or 4MiB, not '4MB'",
         ),
         ("log:\n  level:\n", "2: log.level: must be one of error, warn, info, debug, trace"),
-        ("store: {backend: etcd}", "1: store.backend: must be one of embedded, not 'etcd'"),
+        ("store: {backend: sqlite}", "1: store.backend: must be one of embedded, etcd, rocksdb, not 'sqlite'"),
         (
             "listen: {unix_mode: '0999'}",
             "1: listen.unix_mode: must be a quoted octal mode such as \"0660\", not '0999'",

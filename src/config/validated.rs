@@ -5,6 +5,8 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
+mod peers;
+
 use super::settings::{Actions, Config, Dispatch, Limits, Listen, Runtimes};
 use super::units::{duration_text, size_text};
 
@@ -52,6 +54,7 @@ pub fn validate(mut config: Config, warnings: &mut Vec<String>) -> Result<Config
     check_actions(&config.actions)?;
     check_limits(&config.limits)?;
     check_runtimes(&config.runtimes, warnings)?;
+    peers::check(&config)?;
     within("shutdown.drain", config.shutdown.drain, Duration::ZERO..=Duration::from_secs(600), duration_text)?;
     Ok(config)
 }

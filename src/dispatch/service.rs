@@ -292,3 +292,124 @@ pub struct WaitQuery {
     /// Milliseconds; 0: 60,000.
     pub timeout_ms: u64,
 }
+
+/// What the services of Eclipse Pullpiri ask: its `ActionControllerConnection`, in our words. As with [`Service`], no
+/// call blocks.
+pub trait Pullpiri: Send + Sync {
+    /// Does what the Scenario says with its Package. A trigger equal to one that waits or runs is answered with that one.
+    fn trigger(&self, scenario: &str) -> Later<Triggered>;
+
+    /// Brings the Package of the Scenario from what it is found to be in to what it shall be in.
+    fn reconcile(&self, scenario: &str, current: PodState, desired: PodState) -> Later<Triggered>;
+
+    /// Pharos has ended what it was asked for under this id.
+    fn network_set(&self, answer: NetworkAnswer) -> Later<()>;
+
+    /// Moves a model to another node.
+    fn offload(&self, offload: OffloadOrder) -> Later<Offloaded>;
+
+    /// Stops a model; gives a sentence for people.
+    fn stop_workload(&self, stop: StopOrder) -> Later<String>;
+
+    /// A real-time task missed its deadline.
+    fn fault(&self, fault: Fault) -> Later<()>;
+}
+
+/// What a trigger came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Triggered {
+    /// The action that was done; empty where nothing had to be.
+    pub action_id: String,
+    /// The models that were refused, skipped or failed, each with why; empty where all is well.
+    pub failed: BTreeMap<String, String>,
+    /// One sentence for people.
+    pub message: String,
+}
+
+/// The states that Pullpiri has for a Package, a model or a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PodState {
+    /// Not there.
+    None,
+    /// Being made.
+    Init,
+    /// Made.
+    Ready,
+    /// Under way.
+    Running,
+    /// Ended well.
+    Done,
+    /// Ended badly.
+    Failed,
+    /// Not known.
+    Unknown,
+}
+
+/// How Pharos ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkAnswer {
+    /// What it was asked under.
+    pub request_id: String,
+    /// Whether the network is there.
+    pub is_set: bool,
+    /// Pharos' words.
+    pub details: String,
+}
+
+/// A model's move to another node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OffloadOrder {
+    /// The Scenario.
+    pub scenario: String,
+    /// The Package.
+    pub package: String,
+    /// The model.
+    pub model: String,
+    /// Where it is.
+    pub source_node: String,
+    /// Where it shall be.
+    pub target_node: String,
+    /// The Policy that led to it; may be empty.
+    pub policy: String,
+    /// Why; may be empty.
+    pub reason: String,
+}
+
+/// What a move came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offloaded {
+    /// Whether the model runs on its new node.
+    pub success: bool,
+    /// One sentence for people: where the model runs now, or that this is not known.
+    pub message: String,
+    /// The move's id, `offload-{model}-{milliseconds}`.
+    pub transition_id: String,
+}
+
+/// A model that is to be stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StopOrder {
+    /// The Package.
+    pub package: String,
+    /// The model.
+    pub model: String,
+    /// Where it runs.
+    pub node: String,
+    /// Why; may be empty.
+    pub reason: String,
+    /// TIMPANI's name of it; may be empty.
+    pub workload_id: String,
+}
+
+/// A missed deadline of a real-time task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The Schedule.
+    pub schedule: String,
+    /// The node.
+    pub node: String,
+    /// The task.
+    pub task: String,
+    /// Whether it is a missed deadline; otherwise its kind is not known.
+    pub is_deadline_miss: bool,
+}

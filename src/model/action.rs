@@ -65,6 +65,8 @@ verbs! {
     Kill = "kill",
     /// Change resources of what runs.
     Scale = "scale",
+    /// Move to another node.
+    Offload = "offload",
 }
 
 /// Which of the two queues an action waits in.
@@ -90,7 +92,8 @@ impl Verb {
             | Self::Resume
             | Self::Hibernate
             | Self::Wake
-            | Self::Scale => Lane::Normal,
+            | Self::Scale
+            | Self::Offload => Lane::Normal,
         }
     }
 
@@ -101,7 +104,7 @@ impl Verb {
 
     /// Whether the verb works in this version; the others are refused by name.
     pub fn is_built(self) -> bool {
-        !matches!(self, Self::Update | Self::Rollback | Self::Hibernate | Self::Wake | Self::Scale)
+        !matches!(self, Self::Update | Self::Rollback | Self::Hibernate | Self::Wake | Self::Scale | Self::Offload)
     }
 }
 
@@ -133,6 +136,28 @@ pub struct Parameters {
     pub engine: Option<String>,
     /// What the caller gives up.
     pub ignore: BTreeSet<Ignorable>,
+    /// Each workload by itself: where one is refused or fails it alone is undone, and the others go on.
+    #[serde(skip_serializing_if = "is_false")]
+    pub partial: bool,
+    /// Of an offload: the node that the workload moves to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_node: Option<String>,
+    /// Of an offload: the node that the workload has to be on; `None` is wherever it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_node: Option<String>,
+    /// Of a start: the containers alone that have these names within the workload; empty is all.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub containers: BTreeSet<String>,
+    /// Of a start: only while the workload shall be running. The daemon's own restarts ask so, after which nobody has
+    /// stopped it.
+    #[serde(skip_serializing_if = "is_false")]
+    pub supervised: bool,
+}
+
+/// For serde, which gives a reference.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// One action as asked for. Two requests with equal fields are the same request.
@@ -319,6 +344,9 @@ pub struct Outcome {
     pub plan: Option<Plan>,
     /// How a restart of the daemon ended it: `finished`, `undone` or empty.
     pub recovered: String,
+    /// Of an action that takes each workload by itself: those that were refused or failed, with the reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub failed: BTreeMap<String, Failure>,
 }
 
 /// The default time between SIGTERM and SIGKILL.

@@ -5,7 +5,9 @@
 
 pub mod action;
 pub mod plan;
+pub mod report;
 pub mod resources;
+pub mod schedule;
 pub mod security;
 pub mod state;
 pub mod text;

@@ -1,10 +1,33 @@
 //! Plans: the steps that an action will run, with their order. A plan is data: it can be shown, compared and merged.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use super::action::{Verb, Warning};
+
+/// What another node is asked to do with a workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NodeCommand {
+    /// Make it run from the document given.
+    Start,
+    /// Stop and delete it.
+    Stop,
+    /// Stop and start it.
+    Restart,
+}
+
+impl fmt::Display for NodeCommand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Restart => "restart",
+        })
+    }
+}
 
 /// What a step does. Names of containers are the engine's (`{workload}_{container}`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,6 +126,25 @@ pub enum StepOp {
         /// The network's name.
         network: String,
     },
+    /// Have another node do something with the workload.
+    Delegate {
+        /// The node.
+        node: String,
+        /// What.
+        command: NodeCommand,
+    },
+    /// Have the real-time tasks of a Schedule admitted.
+    Admit {
+        /// The Schedule's name.
+        schedule: String,
+    },
+    /// Write into the stored Package that the workload is on this node from now on.
+    Place {
+        /// The Package.
+        package: String,
+        /// The node.
+        node: String,
+    },
 }
 
 impl StepOp {
@@ -126,6 +168,11 @@ impl StepOp {
             Self::RemovePod { .. } => "remove pod",
             Self::RemoveVolume { .. } => "remove volume",
             Self::RemoveNetwork { .. } => "remove network",
+            Self::Delegate { command: NodeCommand::Start, .. } => "start on",
+            Self::Delegate { command: NodeCommand::Stop, .. } => "stop on",
+            Self::Delegate { command: NodeCommand::Restart, .. } => "restart on",
+            Self::Admit { .. } => "admit",
+            Self::Place { .. } => "place on",
         }
     }
 
@@ -136,6 +183,8 @@ impl StepOp {
             Self::EnsurePath { path } => path,
             Self::EnsureNetwork { network } | Self::RemoveNetwork { network } => network,
             Self::EnsureVolume { volume } | Self::RemoveVolume { volume } => volume,
+            Self::Delegate { node, .. } | Self::Place { node, .. } => node,
+            Self::Admit { schedule } => schedule,
             Self::EnsurePod { pod } | Self::StopPod { pod } | Self::RemovePod { pod } => pod,
             Self::Create { container }
             | Self::Start { container }

@@ -199,6 +199,7 @@ impl Rules {
             Some(subject) => Verdict::Deny {
                 rule: format!("the default of {file}"),
                 reason: format!("no rule allows it{}", words(subject)),
+                suggested_node: String::new(),
             },
             None => Verdict::Allow,
         }
@@ -251,6 +252,7 @@ impl Rule {
         Verdict::Deny {
             rule: format!("rule '{}' of {}", self.name, self.file),
             reason: format!("{reason}{}", words(subject)),
+            suggested_node: String::new(),
         }
     }
 }
@@ -368,7 +370,7 @@ mod tests {
         let rules = rules("rules:\n  - {name: all, effect: allow}\n  - {name: none, effect: deny, reason: why}\n");
         let specs = workloads(&["a"]);
         let question = PolicyQuestion { verb: Verb::Launch, target: "lane", workloads: &specs, caller: "" };
-        let Verdict::Deny { rule, reason } = rules.check(&question) else { panic!() };
+        let Verdict::Deny { rule, reason, .. } = rules.check(&question) else { panic!() };
         assert_eq!(rule, "rule 'none' of /p/a.yaml");
         assert!(reason.starts_with("why") && reason.contains("container 'c0', image 'a'"), "{reason}");
     }

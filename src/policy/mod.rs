@@ -5,7 +5,10 @@
 //! ([`builtin`]) is always asked first.
 
 pub mod builtin;
+mod chain;
 mod glob;
+
+pub use chain::Chain;
 
 use crate::cancel::CancelToken;
 use crate::clock::Deadline;
@@ -37,6 +40,8 @@ pub enum Verdict {
         rule: String,
         /// Why, for people.
         reason: String,
+        /// The node that the gate would allow instead; empty where it names none.
+        suggested_node: String,
     },
 }
 
@@ -45,7 +50,7 @@ impl Verdict {
     pub fn refusal(&self, question: &PolicyQuestion<'_>) -> Option<Error> {
         match self {
             Self::Allow => None,
-            Self::Deny { rule, reason } => {
+            Self::Deny { rule, reason, .. } => {
                 let message = format!("{} of '{}' is refused by {rule}: {reason}", question.verb, question.target);
                 Some(Error::new(ErrorKind::PermissionDenied, ErrorCode::PolicyDenied, message))
             }
@@ -115,6 +120,21 @@ pub trait PolicyGate: Send + Sync {
         deadline: Deadline,
         cancel: &CancelToken,
     ) -> Result<Verdict, PolicyError>;
+
+    /// As [`PolicyGate::check`], once for each workload of the question by itself, in their order. A gate that waits for
+    /// somebody asks side by side, so that many workloads take no longer than one.
+    fn check_each(
+        &self,
+        question: &PolicyQuestion<'_>,
+        deadline: Deadline,
+        cancel: &CancelToken,
+    ) -> Vec<Result<Verdict, PolicyError>> {
+        let ask = |spec: &WorkloadSpec| {
+            let question = PolicyQuestion { workloads: std::slice::from_ref(spec), ..*question };
+            self.check(&question, deadline, cancel)
+        };
+        question.workloads.iter().map(ask).collect()
+    }
 }
 
 #[cfg(test)]
@@ -124,7 +144,8 @@ mod tests {
     #[test]
     fn refusal_names_verb_target_rule_and_reason() {
         let question = PolicyQuestion { verb: Verb::Launch, target: "a", workloads: &[], caller: "" };
-        let verdict = Verdict::Deny { rule: "rule 'x' of /f.yaml".into(), reason: "not at night".into() };
+        let (rule, reason) = ("rule 'x' of /f.yaml".to_owned(), "not at night".to_owned());
+        let verdict = Verdict::Deny { rule, reason, suggested_node: String::new() };
         let error = verdict.refusal(&question).unwrap();
         assert_eq!((error.kind, error.code), (ErrorKind::PermissionDenied, ErrorCode::PolicyDenied));
         assert_eq!(error.message, "launch of 'a' is refused by rule 'x' of /f.yaml: not at night");

@@ -39,6 +39,12 @@ pub struct Parameters {
     pub engine: ::std::string::String,
     // @@protoc_insertion_point(field:actioncontroller.v1.Parameters.ignore)
     pub ignore: ::std::vec::Vec<::protobuf::EnumOrUnknown<Ignorable>>,
+    // @@protoc_insertion_point(field:actioncontroller.v1.Parameters.target_node)
+    pub target_node: ::std::string::String,
+    // @@protoc_insertion_point(field:actioncontroller.v1.Parameters.source_node)
+    pub source_node: ::std::string::String,
+    // @@protoc_insertion_point(field:actioncontroller.v1.Parameters.partial)
+    pub partial: bool,
     // special fields
     // @@protoc_insertion_point(special_field:actioncontroller.v1.Parameters.special_fields)
     pub special_fields: ::protobuf::SpecialFields,
@@ -84,6 +90,15 @@ impl ::protobuf::Message for Parameters {
                 42 => {
                     ::protobuf::rt::read_repeated_packed_enum_or_unknown_into(is, &mut self.ignore)?
                 },
+                50 => {
+                    self.target_node = is.read_string()?;
+                },
+                58 => {
+                    self.source_node = is.read_string()?;
+                },
+                64 => {
+                    self.partial = is.read_bool()?;
+                },
                 tag => {
                     ::protobuf::rt::read_unknown_or_skip_group(tag, is, self.special_fields.mut_unknown_fields())?;
                 },
@@ -109,6 +124,15 @@ impl ::protobuf::Message for Parameters {
             my_size += ::protobuf::rt::string_size(4, &self.engine);
         }
         my_size += ::protobuf::rt::vec_packed_enum_or_unknown_size(5, &self.ignore);
+        if !self.target_node.is_empty() {
+            my_size += ::protobuf::rt::string_size(6, &self.target_node);
+        }
+        if !self.source_node.is_empty() {
+            my_size += ::protobuf::rt::string_size(7, &self.source_node);
+        }
+        if self.partial != false {
+            my_size += 1 + 1;
+        }
         my_size += ::protobuf::rt::unknown_fields_size(self.special_fields.unknown_fields());
         self.special_fields.cached_size().set(my_size as u32);
         my_size
@@ -128,6 +152,15 @@ impl ::protobuf::Message for Parameters {
             os.write_string(4, &self.engine)?;
         }
         os.write_repeated_packed_enum_or_unknown(5, &self.ignore)?;
+        if !self.target_node.is_empty() {
+            os.write_string(6, &self.target_node)?;
+        }
+        if !self.source_node.is_empty() {
+            os.write_string(7, &self.source_node)?;
+        }
+        if self.partial != false {
+            os.write_bool(8, self.partial)?;
+        }
         os.write_unknown_fields(self.special_fields.unknown_fields())?;
         ::std::result::Result::Ok(())
     }
@@ -150,6 +183,9 @@ impl ::protobuf::Message for Parameters {
         self.force = false;
         self.engine.clear();
         self.ignore.clear();
+        self.target_node.clear();
+        self.source_node.clear();
+        self.partial = false;
         self.special_fields.clear();
     }
 
@@ -160,6 +196,9 @@ impl ::protobuf::Message for Parameters {
             force: false,
             engine: ::std::string::String::new(),
             ignore: ::std::vec::Vec::new(),
+            target_node: ::std::string::String::new(),
+            source_node: ::std::string::String::new(),
+            partial: false,
             special_fields: ::protobuf::SpecialFields::new(),
         };
         &instance
@@ -1841,6 +1880,8 @@ pub struct Outcome {
     pub recovered: ::std::string::String,
     // @@protoc_insertion_point(field:actioncontroller.v1.Outcome.plan)
     pub plan: ::protobuf::MessageField<Plan>,
+    // @@protoc_insertion_point(field:actioncontroller.v1.Outcome.failed)
+    pub failed: ::std::vec::Vec<FailedWorkload>,
     // special fields
     // @@protoc_insertion_point(special_field:actioncontroller.v1.Outcome.special_fields)
     pub special_fields: ::protobuf::SpecialFields,
@@ -1922,6 +1963,9 @@ impl ::protobuf::Message for Outcome {
                 146 => {
                     ::protobuf::rt::read_singular_message_into_field(is, &mut self.plan)?;
                 },
+                154 => {
+                    self.failed.push(is.read_message()?);
+                },
                 tag => {
                     ::protobuf::rt::read_unknown_or_skip_group(tag, is, self.special_fields.mut_unknown_fields())?;
                 },
@@ -1996,6 +2040,10 @@ impl ::protobuf::Message for Outcome {
             let len = v.compute_size();
             my_size += 2 + ::protobuf::rt::compute_raw_varint64_size(len) + len;
         }
+        for value in &self.failed {
+            let len = value.compute_size();
+            my_size += 2 + ::protobuf::rt::compute_raw_varint64_size(len) + len;
+        };
         my_size += ::protobuf::rt::unknown_fields_size(self.special_fields.unknown_fields());
         self.special_fields.cached_size().set(my_size as u32);
         my_size
@@ -2056,6 +2104,9 @@ impl ::protobuf::Message for Outcome {
         if let Some(v) = self.plan.as_ref() {
             ::protobuf::rt::write_message_field_with_cached_size(18, v, os)?;
         }
+        for v in &self.failed {
+            ::protobuf::rt::write_message_field_with_cached_size(19, v, os)?;
+        };
         os.write_unknown_fields(self.special_fields.unknown_fields())?;
         ::std::result::Result::Ok(())
     }
@@ -2091,6 +2142,7 @@ impl ::protobuf::Message for Outcome {
         self.ended_at.clear();
         self.recovered.clear();
         self.plan.clear();
+        self.failed.clear();
         self.special_fields.clear();
     }
 
@@ -2114,6 +2166,111 @@ impl ::protobuf::Message for Outcome {
             ended_at: ::protobuf::MessageField::none(),
             recovered: ::std::string::String::new(),
             plan: ::protobuf::MessageField::none(),
+            failed: ::std::vec::Vec::new(),
+            special_fields: ::protobuf::SpecialFields::new(),
+        };
+        &instance
+    }
+}
+
+// @@protoc_insertion_point(message:actioncontroller.v1.FailedWorkload)
+#[derive(PartialEq,Clone,Default,Debug)]
+pub struct FailedWorkload {
+    // message fields
+    // @@protoc_insertion_point(field:actioncontroller.v1.FailedWorkload.name)
+    pub name: ::std::string::String,
+    // @@protoc_insertion_point(field:actioncontroller.v1.FailedWorkload.error)
+    pub error: ::protobuf::MessageField<ErrorDetail>,
+    // special fields
+    // @@protoc_insertion_point(special_field:actioncontroller.v1.FailedWorkload.special_fields)
+    pub special_fields: ::protobuf::SpecialFields,
+}
+
+impl<'a> ::std::default::Default for &'a FailedWorkload {
+    fn default() -> &'a FailedWorkload {
+        <FailedWorkload as ::protobuf::Message>::default_instance()
+    }
+}
+
+impl FailedWorkload {
+    pub fn new() -> FailedWorkload {
+        ::std::default::Default::default()
+    }
+}
+
+impl ::protobuf::Message for FailedWorkload {
+    const NAME: &'static str = "FailedWorkload";
+
+    fn is_initialized(&self) -> bool {
+        true
+    }
+
+    fn merge_from(&mut self, is: &mut ::protobuf::CodedInputStream<'_>) -> ::protobuf::Result<()> {
+        while let Some(tag) = is.read_raw_tag_or_eof()? {
+            match tag {
+                10 => {
+                    self.name = is.read_string()?;
+                },
+                18 => {
+                    ::protobuf::rt::read_singular_message_into_field(is, &mut self.error)?;
+                },
+                tag => {
+                    ::protobuf::rt::read_unknown_or_skip_group(tag, is, self.special_fields.mut_unknown_fields())?;
+                },
+            };
+        }
+        ::std::result::Result::Ok(())
+    }
+
+    // Compute sizes of nested messages
+    #[allow(unused_variables)]
+    fn compute_size(&self) -> u64 {
+        let mut my_size = 0;
+        if !self.name.is_empty() {
+            my_size += ::protobuf::rt::string_size(1, &self.name);
+        }
+        if let Some(v) = self.error.as_ref() {
+            let len = v.compute_size();
+            my_size += 1 + ::protobuf::rt::compute_raw_varint64_size(len) + len;
+        }
+        my_size += ::protobuf::rt::unknown_fields_size(self.special_fields.unknown_fields());
+        self.special_fields.cached_size().set(my_size as u32);
+        my_size
+    }
+
+    fn write_to_with_cached_sizes(&self, os: &mut ::protobuf::CodedOutputStream<'_>) -> ::protobuf::Result<()> {
+        if !self.name.is_empty() {
+            os.write_string(1, &self.name)?;
+        }
+        if let Some(v) = self.error.as_ref() {
+            ::protobuf::rt::write_message_field_with_cached_size(2, v, os)?;
+        }
+        os.write_unknown_fields(self.special_fields.unknown_fields())?;
+        ::std::result::Result::Ok(())
+    }
+
+    fn special_fields(&self) -> &::protobuf::SpecialFields {
+        &self.special_fields
+    }
+
+    fn mut_special_fields(&mut self) -> &mut ::protobuf::SpecialFields {
+        &mut self.special_fields
+    }
+
+    fn new() -> FailedWorkload {
+        FailedWorkload::new()
+    }
+
+    fn clear(&mut self) {
+        self.name.clear();
+        self.error.clear();
+        self.special_fields.clear();
+    }
+
+    fn default_instance() -> &'static FailedWorkload {
+        static instance: FailedWorkload = FailedWorkload {
+            name: ::std::string::String::new(),
+            error: ::protobuf::MessageField::none(),
             special_fields: ::protobuf::SpecialFields::new(),
         };
         &instance
@@ -3816,6 +3973,8 @@ pub enum Verb {
     VERB_KILL = 13,
     // @@protoc_insertion_point(enum_value:actioncontroller.v1.Verb.VERB_SCALE)
     VERB_SCALE = 14,
+    // @@protoc_insertion_point(enum_value:actioncontroller.v1.Verb.VERB_OFFLOAD)
+    VERB_OFFLOAD = 15,
 }
 
 impl ::protobuf::Enum for Verb {
@@ -3842,6 +4001,7 @@ impl ::protobuf::Enum for Verb {
             12 => ::std::option::Option::Some(Verb::VERB_WAKE),
             13 => ::std::option::Option::Some(Verb::VERB_KILL),
             14 => ::std::option::Option::Some(Verb::VERB_SCALE),
+            15 => ::std::option::Option::Some(Verb::VERB_OFFLOAD),
             _ => ::std::option::Option::None
         }
     }
@@ -3863,6 +4023,7 @@ impl ::protobuf::Enum for Verb {
             "VERB_WAKE" => ::std::option::Option::Some(Verb::VERB_WAKE),
             "VERB_KILL" => ::std::option::Option::Some(Verb::VERB_KILL),
             "VERB_SCALE" => ::std::option::Option::Some(Verb::VERB_SCALE),
+            "VERB_OFFLOAD" => ::std::option::Option::Some(Verb::VERB_OFFLOAD),
             _ => ::std::option::Option::None
         }
     }
@@ -3883,6 +4044,7 @@ impl ::protobuf::Enum for Verb {
         Verb::VERB_WAKE,
         Verb::VERB_KILL,
         Verb::VERB_SCALE,
+        Verb::VERB_OFFLOAD,
     ];
 }
 

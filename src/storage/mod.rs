@@ -9,6 +9,7 @@ pub mod keys;
 pub mod memory;
 pub mod records;
 pub mod retention;
+pub mod shared;
 
 use crate::clock::Deadline;
 
@@ -31,6 +32,14 @@ pub enum StoreError {
     /// The disk is full; nothing of the batch was applied.
     #[error("the store is full: {0}")]
     Full(String),
+    /// The store lacks the ability that was asked for.
+    #[error("{store} cannot {what}")]
+    Unsupported {
+        /// The store.
+        store: &'static str,
+        /// The ability: `compare`, `hold keys`, `watch`.
+        what: &'static str,
+    },
     /// What is stored cannot be read.
     #[error("stored '{key}' is damaged: {reason}")]
     Damaged {
@@ -97,6 +106,7 @@ impl From<StoreError> for crate::error::Error {
             StoreError::RevisionMoved { .. } => (ErrorKind::Aborted, ErrorCode::RevisionMoved),
             StoreError::Unavailable(_) => (ErrorKind::Unavailable, ErrorCode::StoreUnavailable),
             StoreError::Full(_) => (ErrorKind::ResourceExhausted, ErrorCode::StoreUnavailable),
+            StoreError::Unsupported { .. } => (ErrorKind::Unimplemented, ErrorCode::StoreUnavailable),
             StoreError::Damaged { .. } => (ErrorKind::Internal, ErrorCode::StoreUnavailable),
         };
         Self::new(kind, code, error.to_string())

@@ -368,6 +368,7 @@ mod tests {
             ended_ms,
             plan: None,
             recovered: String::new(),
+            failed: BTreeMap::new(),
         };
         StoredOutcome { fingerprint: "f".to_owned(), outcome }
     }

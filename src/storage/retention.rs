@@ -159,6 +159,7 @@ mod tests {
             ended_ms: n,
             plan: None,
             recovered: String::new(),
+            failed: BTreeMap::new(),
         };
         StoredOutcome { fingerprint: String::new(), outcome }
     }

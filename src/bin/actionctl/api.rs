@@ -3,9 +3,9 @@
 pub use actioncontroller::proto::actions::watch_action_response::Event;
 pub use actioncontroller::proto::actions::{
     Action, ActionSpec, ActionState, CancelActionRequest, CancelActionResponse, ErrorDetail, ExecuteActionRequest,
-    ExecuteActionResponse, GetActionRequest, Ignorable, ListActionsRequest, ListActionsResponse, Outcome, Parameters,
-    Phases, Plan, PlanRequest, Progress, Step, StepResult, StepState, Verb, Warning, WatchActionRequest,
-    WatchActionResponse, WorkloadResult,
+    ExecuteActionResponse, FailedWorkload, GetActionRequest, Ignorable, ListActionsRequest, ListActionsResponse,
+    Outcome, Parameters, Phases, Plan, PlanRequest, Progress, Step, StepResult, StepState, Verb, Warning,
+    WatchActionRequest, WatchActionResponse, WorkloadResult,
 };
 pub use actioncontroller::proto::actions_grpc::ActionControllerClient;
 pub use actioncontroller::proto::health::HealthCheckRequest;

@@ -26,6 +26,7 @@ pub fn verb(verb: Verb) -> EnumOrUnknown<wire::Verb> {
         Verb::Wake => wire::Verb::VERB_WAKE,
         Verb::Kill => wire::Verb::VERB_KILL,
         Verb::Scale => wire::Verb::VERB_SCALE,
+        Verb::Offload => wire::Verb::VERB_OFFLOAD,
     })
 }
 
@@ -80,8 +81,13 @@ pub fn outcome(outcome: Outcome) -> wire::Outcome {
         ended_at: timestamp_ms(outcome.ended_ms),
         recovered: outcome.recovered,
         plan: outcome.plan.map(|plan| plan_view(PlanView::of(&plan))).into(),
+        failed: outcome.failed.into_iter().map(failed_workload).collect(),
         ..Default::default()
     }
+}
+
+fn failed_workload((name, why): (String, Failure)) -> wire::FailedWorkload {
+    wire::FailedWorkload { name, error: MessageField::some(failure(why)), ..Default::default() }
 }
 
 /// Plans.
@@ -257,6 +263,7 @@ mod tests {
                 warnings: vec![],
             }),
             recovered: "undone".into(),
+            failed: BTreeMap::new(),
         }
     }
 

@@ -172,6 +172,7 @@ pub fn verb(verb: EnumOrUnknown<actions::Verb>, field: &str) -> Result<Verb> {
         actions::Verb::VERB_WAKE => Verb::Wake,
         actions::Verb::VERB_KILL => Verb::Kill,
         actions::Verb::VERB_SCALE => Verb::Scale,
+        actions::Verb::VERB_OFFLOAD => Verb::Offload,
     };
     Ok(verb)
 }
@@ -223,12 +224,19 @@ fn parameters(parameters: actions::Parameters, at: &str) -> Result<Parameters> {
             actions::Ignorable::IGNORABLE_SCHEDULE => ignore.insert(Ignorable::Schedule),
         };
     }
+    let given = |name: String, field: &str| -> Result<Option<String>> {
+        Ok(Some(optional_name(name, &format!("{at}.{field}"))?).filter(|name| !name.is_empty()))
+    };
     Ok(Parameters {
         grace_ms: parameters.grace_ms,
         signal,
         force: parameters.force,
-        engine: Some(optional_name(parameters.engine, &format!("{at}.engine"))?).filter(|engine| !engine.is_empty()),
+        engine: given(parameters.engine, "engine")?,
         ignore,
+        partial: parameters.partial,
+        target_node: given(parameters.target_node, "target_node")?,
+        source_node: given(parameters.source_node, "source_node")?,
+        ..Parameters::default()
     })
 }
 

@@ -24,10 +24,11 @@ use grpcio::{ChannelBuilder, ServerBuilder, ServerCredentials};
 use crate::clock::{Clock, Deadline};
 use crate::dispatch::service::Service;
 use crate::proto::{actions_grpc, health_grpc, workloads_grpc};
+use crate::transport::wait::wait_for;
 
 use calls::Calls;
 pub use health::HealthState;
-use poll::{PollThreads, wait_for};
+use poll::PollThreads;
 use streams::Streams;
 use unix::UnixSocket;
 pub use unix::{UnixConfig, unix_address};

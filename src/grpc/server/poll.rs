@@ -1,10 +1,6 @@
-//! gRPC's poll threads: named, counted, and waited for at the end. And how a thread of ours waits for one of theirs.
+//! gRPC's poll threads: named, counted, and waited for at the end.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
 
 use grpcio::{EnvBuilder, Environment};
 
@@ -56,29 +52,5 @@ impl PollThreads {
         if *count > 0 {
             log::error!("{count} threads of gRPC have not ended");
         }
-    }
-}
-
-/// Wakes the thread that waits.
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-/// Blocks until `future` is ready or the time is over. Never on a poll thread.
-pub(super) fn wait_for<F: Future + Unpin>(future: &mut F, deadline: Deadline) -> Option<F::Output> {
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut cx = Context::from_waker(&waker);
-    loop {
-        if let Poll::Ready(output) = Pin::new(&mut *future).poll(&mut cx) {
-            return Some(output);
-        }
-        if deadline.is_over() {
-            return None;
-        }
-        std::thread::park_timeout(deadline.remaining());
     }
 }

@@ -105,6 +105,7 @@ pub fn outcome(id: &str, verb: Verb, target: &str, state: ActionState) -> Outcom
         ended_ms: 1_700_000_000_001,
         plan: None,
         recovered: String::new(),
+        failed: BTreeMap::new(),
     }
 }
 

@@ -36,6 +36,7 @@ const RULES: &[Rule] = &[
             "limited",
             "logging",
             "hooks",
+            "nodes",
             "policy",
             "realtime",
             "runtime::adapter",
@@ -52,6 +53,7 @@ const RULES: &[Rule] = &[
     Rule { room: "dispatch", never: STORES, except: &[] },
     Rule { room: "dispatch", never: ENGINES, except: &[] },
     Rule { room: "policy", never: FRONT, except: &[] },
+    Rule { room: "nodes", never: FRONT, except: &[] },
     Rule { room: "realtime", never: FRONT, except: &[] },
     Rule {
         room: "runtime",
@@ -69,7 +71,11 @@ const RULES: &[Rule] = &[
         never: &["grpc", "http", "daemon", "dispatch", "action", "proto", "transport"],
         except: &[],
     },
-    Rule { room: "grpc", never: &["daemon", "storage", "transport", "action", "manifest"], except: &[] },
+    Rule {
+        room: "grpc",
+        never: &["daemon", "storage", "transport", "action", "manifest"],
+        except: &["transport::channel", "transport::wait"],
+    },
     Rule { room: "grpc", never: ENGINES, except: &[] },
     Rule { room: "logging", never: &[""], except: &["logging", "config::settings"] },
     Rule { room: "signals", never: &[""], except: &["signals", "limited"] },

@@ -51,6 +51,7 @@ fn verb(text: &str) -> std::result::Result<Verb, String> {
         "wake" => Verb::VERB_WAKE,
         "kill" => Verb::VERB_KILL,
         "scale" => Verb::VERB_SCALE,
+        "offload" => Verb::VERB_OFFLOAD,
         _ => {
             return Err(String::from(
                 "is no verb; launch, start, stop, restart, rm, terminate, pause, resume and kill are",

@@ -211,6 +211,7 @@ fn past(verb: Verb) -> &'static str {
         Verb::VERB_WAKE => "woken",
         Verb::VERB_KILL => "killed",
         Verb::VERB_SCALE => "scaled",
+        Verb::VERB_OFFLOAD => "moved",
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::tree::{Node, ToNode, object};
 use super::words::{time, word};
 use crate::api::{
-    Action, CancelActionResponse, Container, ContainerStats, ErrorDetail, Event, ListActionsResponse,
+    Action, CancelActionResponse, Container, ContainerStats, ErrorDetail, Event, FailedWorkload, ListActionsResponse,
     ListWorkloadsResponse, Outcome, Phases, Plan, Progress, PublishedPort, StatsResponse, Step, StepResult, Warning,
     WatchActionResponse, Workload, WorkloadResult,
 };
@@ -31,7 +31,14 @@ impl ToNode for Outcome {
             ended_at: time(self.ended_at.as_ref()),
             recovered: &self.recovered,
             plan: self.plan.as_ref(),
+            failed: Node::list(&self.failed),
         }
+    }
+}
+
+impl ToNode for FailedWorkload {
+    fn node(&self) -> Node {
+        object! { name: &self.name, error: self.error.as_ref() }
     }
 }
 
@@ -291,6 +298,7 @@ mod tests {
             ("Outcome", Outcome::default().node()),
             ("ErrorDetail", ErrorDetail::default().node()),
             ("Warning", Warning::default().node()),
+            ("FailedWorkload", FailedWorkload::default().node()),
             ("WorkloadResult", WorkloadResult::default().node()),
             ("StepResult", StepResult::default().node()),
             ("Phases", Phases::default().node()),
@@ -332,7 +340,7 @@ mod tests {
             r#"{"action_id":"a-1","verb":"launch","target":"web","state":"succeeded","changed":true,"message":"","#,
             r#""error":null,"warnings":[],"left":[],"workloads":[{"name":"web","container_ids":{"a":"1","b":"2"}}],"#,
             r#""engine":"","engine_reason":"","steps":[],"phases":null,"accepted_at":"2026-01-01T00:00:00Z","#,
-            r#""ended_at":null,"recovered":"","plan":null}"#
+            r#""ended_at":null,"recovered":"","plan":null,"failed":[]}"#
         );
         assert_eq!(outcome.node().json_line(), expected);
     }

@@ -59,6 +59,7 @@ fn action_is_read_whole() {
             force: true,
             engine: Some("sim".into()),
             ignore: BTreeSet::from([Ignorable::Schedule]),
+            ..Parameters::default()
         },
         deadline_ms: Some(7),
         priority: -3,

@@ -1,0 +1,50 @@
+//! Schedules: the real-time tasks of a Package, as Pullpiri's Schedule document has them.
+
+use serde::{Deserialize, Serialize};
+
+/// The tasks that belong together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schedule {
+    /// The document's name, which is TIMPANI's workload id.
+    pub name: String,
+    /// The tasks, in the document's order.
+    pub tasks: Vec<Task>,
+}
+
+/// One real-time task: a thread of a workload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
+    /// The thread's name as the kernel has it, at most 15 bytes.
+    pub name: String,
+    /// Its priority.
+    pub priority: i32,
+    /// Its scheduling policy.
+    pub policy: TaskPolicy,
+    /// A bit per CPU; 0 is any.
+    pub cpu_affinity: u64,
+    /// Between two releases, microseconds.
+    pub period_us: i32,
+    /// The first release, microseconds.
+    pub release_us: i32,
+    /// The most CPU time of one release, microseconds.
+    pub runtime_us: i32,
+    /// From a release until it has to be done, microseconds.
+    pub deadline_us: i32,
+    /// The node that it runs on.
+    pub node: String,
+    /// Deadline misses in a row that are borne.
+    pub max_misses: i32,
+}
+
+/// How a task is scheduled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TaskPolicy {
+    /// SCHED_OTHER.
+    #[default]
+    Normal,
+    /// SCHED_FIFO.
+    Fifo,
+    /// SCHED_RR.
+    RoundRobin,
+}
