@@ -83,6 +83,21 @@ impl From<NodeError> for Error {
     }
 }
 
+/// Who is asked on a node, with the address, `host:port` or `unix:///path`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum NodeAddress {
+    /// Pullpiri's NodeAgent.
+    NodeAgent(String),
+    /// The node's own Action Controller.
+    ActionController(String),
+}
+
+/// Knows where nodes are.
+pub trait Directory: Send + Sync {
+    /// Where this node is: from the settings, otherwise from the store.
+    fn find(&self, node: &str, deadline: Deadline) -> Result<NodeAddress, NodeError>;
+}
+
 /// Carries orders to other nodes. Shared between threads; orders to different nodes do not wait for each other.
 pub trait NodeControl: Send + Sync {
     /// Gives the order and waits until the node says that it is done. Bounded by `deadline`, ended by `cancel`.

@@ -47,7 +47,7 @@ pub trait HeldKey: Send + Sync {
 /// What a watch tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreChange {
-    /// All that is under the prefix now; what is not in it is gone. First, and again where changes were missed.
+    /// All that is under the prefixes now; what is not in it is gone. First, and again where changes were missed.
     Snapshot(Vec<Entry>),
     /// A key was written.
     Put(Entry),
@@ -76,6 +76,6 @@ pub trait SharedStore: StateStore {
     /// Begins to hold `key` with `value`. Returns at once; [`HeldKey::state`] tells what came of it.
     fn hold(&self, key: &str, value: &str) -> Result<Box<dyn HeldKey>, StoreError>;
 
-    /// Begins to watch everything under `prefix`.
-    fn watch(&self, prefix: &str, cancel: &CancelToken) -> Result<StoreChanges, StoreError>;
+    /// Begins to watch everything under these prefixes, over one connection.
+    fn watch(&self, prefixes: &[String], cancel: &CancelToken) -> Result<StoreChanges, StoreError>;
 }
