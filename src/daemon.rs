@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::action::{Pipeline, Ports, Recovery, Settings, SettingsCell};
+use crate::action::{Outside, Pipeline, Ports, Recovery, Settings, SettingsCell};
 use crate::application::history::History;
 use crate::application::status::Status;
 use crate::clock::{Clock, Deadline, SystemClock};
@@ -20,6 +20,7 @@ use crate::runtime::podman::{Podman, PodmanConfig};
 use crate::runtime::registry::EngineRegistry;
 use crate::runtime::sim::SimRuntime;
 use crate::security::ceiling::Ceiling;
+use crate::storage::documents::Documents;
 use crate::storage::embedded::EmbeddedStore;
 use crate::storage::records::Records;
 use crate::storage::retention::Retention;
@@ -81,6 +82,7 @@ impl Daemon {
             policy: Arc::clone(&policy) as _,
             clock: Arc::clone(&clock),
             settings: Arc::clone(&settings),
+            outside: Outside::none(Documents::own(records.clone())),
         };
         let history = Arc::new(History::new(records.clone()));
         let ids = history.ids(Deadline::after(START_BUDGET)).map_err(failed("store"))?;
@@ -178,7 +180,7 @@ fn settings(config: &Config) -> Settings {
         max_containers: config.limits.containers,
         ..Limits::default()
     };
-    Settings { node: config.node.clone(), limits, ceiling: ceiling(config) }
+    Settings::alone(config.node.clone(), limits, ceiling(config))
 }
 
 /// The ceiling as configured; this daemon's own folders and sockets are above it wherever they are.

@@ -146,8 +146,10 @@ error_codes! {
     Interrupted = "INTERRUPTED",
     /// No address of the node is known.
     NodeUnknown = "NODE_UNKNOWN",
-    /// Another node is away, or did not answer.
+    /// Another node was not reached.
     NodeUnavailable = "NODE_UNAVAILABLE",
+    /// Another node was asked and did not answer: whether it has acted is not known.
+    NodeSilent = "NODE_SILENT",
     /// Another node answered that it did not do what it was asked for.
     NodeRefused = "NODE_REFUSED",
     /// The real-time scheduler refuses the tasks of a Schedule.

@@ -122,7 +122,7 @@ mod tests {
     fn spec() -> WorkloadSpec {
         let bundle = Bundle::parse(include_str!("../../tests/fixtures/kubernetes.yaml"), &Limits::default()).unwrap();
         let ignore = BTreeSet::from([Ignorable::Schedule]);
-        let options = ExpandOptions { verb: Verb::Launch, target: "camera", node: "n", ignore: &ignore };
+        let options = ExpandOptions::new(Verb::Launch, "camera", "n", &ignore);
         bundle.expand(&options).unwrap().workloads.remove(0)
     }
 

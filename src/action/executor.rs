@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, unbounded};
 
+use super::outside::Reach;
 use super::steps::{self, Done, Drawings};
-use super::{Engines, Reporter};
+use super::{Engines, Outside, Reporter};
 use crate::cancel::CancelToken;
 use crate::clock::Deadline;
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
@@ -19,7 +20,7 @@ use crate::model::plan::{Plan, StepOp};
 use crate::runtime::adapter::{Call, ProgressSink};
 
 /// Steps of one action that run at the same time, at most: each is a thread and a call to the engine.
-pub const MAX_PARALLEL: usize = 8;
+pub const MAX_PARALLEL: usize = 16;
 
 /// How a failed step affects the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub enum OnFailure {
 pub struct Execution<'a> {
     /// The engine of each workload.
     pub engines: &'a Engines,
+    /// Other nodes, the scheduler, stored documents.
+    pub outside: &'a Outside,
     /// The workloads' descriptions.
     pub drawings: &'a Drawings<'a>,
     /// The action's time.
@@ -56,6 +59,8 @@ pub struct Executed {
     pub container_ids: BTreeMap<(String, String), String>,
     /// What the caller should know, with the container it is about.
     pub notes: Vec<(String, String)>,
+    /// Why each step failed that did.
+    pub errors: BTreeMap<usize, Error>,
 }
 
 impl Executed {
@@ -135,6 +140,11 @@ fn run_step(plan: &Plan, execution: &Execution, group: &CancelToken, index: usiz
     let cancel = if is_long(&step.op) { group } else { execution.cancel };
     let call = Call { deadline: execution.deadline, cancel, progress: &progress };
     let work = || {
+        let (deadline, drawings) = (execution.deadline, execution.drawings);
+        let reach = Reach { outside: execution.outside, drawings, deadline, cancel };
+        if let Some(done) = reach.run(&step.workload, &step.op) {
+            return done;
+        }
         let adapter = execution.engines.of(&step.workload)?;
         steps::run(adapter, &call, execution.drawings, &step.workload, &step.op)
     };
@@ -146,7 +156,10 @@ fn run_step(plan: &Plan, execution: &Execution, group: &CancelToken, index: usiz
 /// Whether a step is cut off where another fails. What makes or changes something is soon done, and an engine goes on
 /// with it even when nobody waits: it comes to its end, so that undoing finds it.
 fn is_long(op: &StepOp) -> bool {
-    matches!(op, StepOp::EnsureImage { .. } | StepOp::AwaitCompletion { .. } | StepOp::Stop { .. })
+    matches!(
+        op,
+        StepOp::EnsureImage { .. } | StepOp::AwaitCompletion { .. } | StepOp::Stop { .. } | StepOp::Admit { .. }
+    )
 }
 
 /// Where each step stands.
@@ -158,6 +171,7 @@ struct Table<'a> {
     failure: Option<Error>,
     container_ids: BTreeMap<(String, String), String>,
     notes: Vec<(String, String)>,
+    errors: BTreeMap<usize, Error>,
 }
 
 impl<'a> Table<'a> {
@@ -171,7 +185,8 @@ impl<'a> Table<'a> {
         };
         let results = plan.steps.iter().enumerate().map(pending).collect();
         let (container_ids, notes) = (BTreeMap::new(), Vec::new());
-        Self { plan, execution, results, running: 0, failure: None, container_ids, notes }
+        let errors = BTreeMap::new();
+        Self { plan, execution, results, running: 0, failure: None, container_ids, notes, errors }
     }
 
     fn state(&self, index: usize) -> StepState {
@@ -252,6 +267,7 @@ impl<'a> Table<'a> {
             }
             Err(error) => {
                 self.set(index, StepState::Failed, micros, error.message.clone());
+                self.errors.insert(index, error.clone());
                 self.fail(error, group);
             }
         }
@@ -285,7 +301,13 @@ impl<'a> Table<'a> {
         if self.failure.is_none() && !self.is_over() {
             self.failure = Some(Error::internal("the plan has steps that wait for later ones"));
         }
-        Executed { steps: self.results, failure: self.failure, container_ids: self.container_ids, notes: self.notes }
+        Executed {
+            steps: self.results,
+            failure: self.failure,
+            container_ids: self.container_ids,
+            notes: self.notes,
+            errors: self.errors,
+        }
     }
 }
 
@@ -315,6 +337,9 @@ mod tests {
     use crate::model::plan::{Step, StepOp};
     use crate::runtime::sim::SimRuntime;
     use crate::runtime::sim::config::{SimConfig, SimFault, SimOp};
+    use crate::storage::documents::Documents;
+    use crate::storage::memory::MemoryStore;
+    use crate::storage::records::Records;
 
     /// A plan that fetches images, each after those before it that are named by their index.
     fn pulls(steps: &[(&str, &[usize])]) -> Plan {
@@ -358,15 +383,17 @@ mod tests {
             let text = "apiVersion: v1\nkind: Pod\nmetadata: {name: w}\nspec:\n  containers: [{name: a, image: i}]\n";
             let bundle = crate::manifest::Bundle::parse(text, &crate::manifest::Limits::default()).unwrap();
             let ignore = BTreeSet::new();
-            let options =
-                crate::manifest::ExpandOptions { verb: Verb::Launch, target: "w", node: "n", ignore: &ignore };
+            let options = crate::manifest::ExpandOptions::new(Verb::Launch, "w", "n", &ignore);
             let spec = bundle.expand(&options).unwrap().workloads.remove(0);
             let specs = BTreeMap::from([("w".to_owned(), (spec, String::new()))]);
+            let records = Records::new(Arc::new(MemoryStore::new()));
+            let outside = Outside::none(Documents::own(records));
             execute(
                 plan,
                 &Execution {
                     engines: &engines,
-                    drawings: &Drawings { specs, node: "n", action_id: "1" },
+                    outside: &outside,
+                    drawings: &Drawings { specs, before: BTreeMap::new(), schedule: None, node: "n", action_id: "1" },
                     deadline: Deadline::after(self.deadline),
                     cancel: &self.cancel,
                     reporter,

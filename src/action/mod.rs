@@ -14,24 +14,30 @@
 
 pub mod batch;
 pub mod blueprint;
+mod conclusion;
 pub mod difference;
 pub mod executor;
 mod observe;
 mod outcome;
+pub mod outside;
 pub mod phases;
 mod pipeline;
 pub mod plan;
 mod recovery;
+mod scenario;
 pub mod steps;
+mod successor;
 mod target;
 pub mod undo;
 mod unrecorded;
 mod validation;
+mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 pub use outcome::{blank, failure_of, refused};
+pub use outside::Outside;
 pub use phases::PhaseClock;
 pub use pipeline::{Pipeline, fingerprint};
 pub use recovery::{Recovered, Recovery, Silent};
@@ -41,8 +47,8 @@ pub use validation::normalize;
 use crate::cancel::CancelToken;
 use crate::clock::{Clock, Deadline};
 use crate::error::Result;
-use crate::manifest::Limits;
-use crate::model::action::{ActionRequest, ActionState, Outcome, StepResult};
+use crate::manifest::{Limits, Schedules};
+use crate::model::action::{ActionRequest, ActionState, Outcome, StepResult, Verb};
 use crate::model::plan::Plan;
 use crate::policy::PolicyGate;
 use crate::runtime::adapter::{RtResult, RuntimeAdapter, RuntimeError};
@@ -62,6 +68,40 @@ pub struct Settings {
     pub limits: Limits,
     /// What documents may ask for at most.
     pub ceiling: Ceiling,
+    /// What a Package's Schedule comes to.
+    pub schedules: Schedules,
+    /// Whether workloads of other nodes go to these.
+    pub delegates: bool,
+    /// What policy servers mean for an action.
+    pub policy: PolicySettings,
+    /// Start a workload on its old node although the new one does not answer and may run it as well.
+    pub return_from_silent_node: bool,
+}
+
+/// What policy servers mean for an action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PolicySettings {
+    /// Whether one is asked what a Policy allows.
+    pub is_asked: bool,
+    /// Use the node that a refusal suggests.
+    pub move_to_suggested: bool,
+    /// Stop, kill, remove and terminate go on where one does not answer.
+    pub end_without: bool,
+}
+
+impl Settings {
+    /// A node by itself, with nobody to ask.
+    pub fn alone(node: String, limits: Limits, ceiling: Ceiling) -> Self {
+        Self {
+            node,
+            limits,
+            ceiling,
+            schedules: Schedules::Refused,
+            delegates: false,
+            policy: PolicySettings { is_asked: false, move_to_suggested: false, end_without: true },
+            return_from_silent_node: false,
+        }
+    }
 }
 
 /// The settings in force.
@@ -98,6 +138,8 @@ pub struct Ports {
     pub clock: Arc<dyn Clock>,
     /// Node, limits, ceiling.
     pub settings: Arc<SettingsCell>,
+    /// Other nodes, the scheduler, stored documents.
+    pub outside: Outside,
 }
 
 /// Told how far an action is. Implementations do not block.
@@ -130,6 +172,9 @@ pub struct Context<'a> {
 
 /// What the dispatcher asks of this room.
 pub trait Act: Send + Sync {
+    /// What a Scenario asks for: its verb, and what that concerns. Bounded by `deadline`; no effect.
+    fn load_scenario(&self, scenario: &str, deadline: Deadline) -> Result<(Verb, Loaded)>;
+
     /// Reads or looks up the documents: what the action concerns. Bounded by `deadline`; no effect.
     fn load(&self, request: &ActionRequest, deadline: Deadline) -> Result<Loaded>;
 

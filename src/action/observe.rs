@@ -101,19 +101,16 @@ impl<'a> Observer<'a> {
     fn needs_leftovers(&self, is_known: bool) -> bool {
         match self.request.verb {
             Verb::Remove | Verb::Terminate => true,
-            Verb::Launch => is_known,
+            Verb::Launch | Verb::Update | Verb::Rollback | Verb::Offload => is_known,
             Verb::Start
             | Verb::Stop
             | Verb::Restart
-            | Verb::Update
-            | Verb::Rollback
             | Verb::Pause
             | Verb::Resume
             | Verb::Hibernate
             | Verb::Wake
             | Verb::Kill
-            | Verb::Scale
-            | Verb::Offload => false,
+            | Verb::Scale => false,
         }
     }
 
@@ -142,10 +139,17 @@ impl<'a> Observer<'a> {
         warnings: &mut Vec<Warning>,
     ) -> Result<(Option<Arc<dyn RuntimeAdapter>>, String)> {
         let requested = self.request.parameters.engine.as_deref().unwrap_or_default();
-        if let Some(record) = record {
+        let is_here = |spec: &WorkloadSpec| spec.delegate.is_none();
+        // One of another node that nobody has recorded has never been here, unless it is to move away.
+        let was_never_here = wanted.is_some_and(|spec| !is_here(spec)) && self.request.verb != Verb::Offload;
+        let wanted = wanted.filter(|spec| is_here(spec));
+        if let Some(record) = record.filter(|record| is_here(&record.spec)) {
             return self.recorded_engine(name, requested, record).map(|engine| (Some(engine), "workload".to_owned()));
         }
-        if let Some(engine) = self.find_by_labels(name, requested, warnings)? {
+        if record.is_none()
+            && !was_never_here
+            && let Some(engine) = self.find_by_labels(name, requested, warnings)?
+        {
             return Ok((Some(engine), "workload".to_owned()));
         }
         let Some(spec) = wanted else { return Ok((None, String::new())) };

@@ -1,28 +1,27 @@
 //! [`Pipeline`]: carries one action from its loaded documents to its recorded outcome, in the order of the module's
 //! header.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use super::conclusion::Conclusion;
 use super::executor::{Executed, Execution, OnFailure, execute};
 use super::observe::{Observed, Observer};
-use super::outcome::{blank, failure_of, refused, success, tell_steps};
+use super::outcome::{blank, failure_of, refused};
 use super::phases::Phase;
+use super::plan::Asked;
 use super::steps::Drawings;
 use super::target::{self, Loaded};
-use super::undo::Undo;
 use super::unrecorded::Unrecorded;
-use super::{Act, Context, Engines, Ports, Recovered, Recovery, plan, recovery, validation};
+use super::{Act, Context, Engines, Ports, Recovered, Recovery, plan, recovery, scenario, verdict};
 use crate::cancel::CancelToken;
 use crate::clock::Deadline;
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
-use crate::model::action::{ActionRequest, ActionState, Lane, Outcome, StepState, Verb, Warning};
-use crate::model::plan::{Plan, StepOp};
-use crate::model::workload::WorkloadSpec;
-use crate::policy::PolicyQuestion;
+use crate::model::action::{ActionRequest, ActionState, Lane, Outcome, Verb, Warning};
+use crate::model::plan::Plan;
 use crate::storage::StoreError;
-use crate::storage::records::{Changes, Desired, Intent, StoredOutcome, WorkloadRecord};
+use crate::storage::records::{Changes, Desired, Intent, StoredOutcome};
 
 /// The time a write to the store has beyond the action's own: what is done has to be recorded.
 pub const STORE_BUDGET: Duration = Duration::from_secs(5);
@@ -35,14 +34,21 @@ pub struct Pipeline {
 }
 
 /// What is known of an action once it is observed and planned.
-struct Prepared {
-    plan: Plan,
-    engines: Engines,
-    engine_reason: String,
-    views: Vec<plan::View>,
+pub(super) struct Prepared {
+    /// What it does.
+    pub plan: Plan,
+    /// The engine of each workload.
+    pub engines: Engines,
+    /// Why these engines.
+    pub engine_reason: String,
+    /// The workloads as they were found.
+    pub views: Vec<plan::View>,
     /// Of each workload whose record was read.
-    revisions: Vec<(String, u64)>,
-    warnings: Vec<Warning>,
+    pub revisions: Vec<(String, u64)>,
+    /// Of a partial action: the workloads that cannot be, with the reason.
+    pub failed: BTreeMap<String, Error>,
+    /// What the caller should know.
+    pub warnings: Vec<Warning>,
 }
 
 impl Pipeline {
@@ -51,41 +57,45 @@ impl Pipeline {
         Self { ports, unrecorded: Unrecorded::default(), repairs: Mutex::default() }
     }
 
-    fn check(&self, request: &ActionRequest, loaded: &Loaded, context: &Context) -> Result<Vec<Warning>> {
-        let settings = self.ports.settings.get();
-        validation::check_ceiling(&settings, loaded)?;
-        let workloads: Vec<WorkloadSpec> = loaded.specs.values().cloned().collect();
-        let question = PolicyQuestion { verb: request.verb, target: &loaded.target, workloads: &workloads, caller: "" };
-        match self.ports.policy.check(&question, context.deadline, context.cancel) {
-            Ok(verdict) => match verdict.refusal(&question) {
-                Some(refusal) => Err(refusal),
-                None => Ok(Vec::new()),
-            },
-            // What ends things goes on without the policy service; everything else does not.
-            Err(error) if request.verb.lane() == Lane::Urgent => {
-                Ok(vec![Warning::new("", 0, format!("policy was not asked: {error}"))])
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
     fn prepare(
         &self,
         request: &ActionRequest,
         loaded: &Loaded,
         observer: &Observer,
-        superseded: &std::collections::BTreeSet<String>,
+        superseded: &BTreeSet<String>,
     ) -> Result<Prepared> {
+        let settings = self.ports.settings.get();
+        let asked = Asked {
+            verb: request.verb,
+            target: &loaded.target,
+            parameters: &request.parameters,
+            node: &settings.node,
+            schedule: loaded.schedule.as_ref(),
+        };
+        let mut failed = BTreeMap::new();
         let mut engines = Engines::default();
         let mut reasons = Vec::new();
         let (mut views, mut revisions, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
         for name in &loaded.workloads {
-            let Observed { mut view, engine, reason, record_revision, warnings: more } =
-                observer.observe(loaded, name)?;
+            let observed = observer.observe(loaded, name).and_then(|mut observed| {
+                let view = &mut observed.view;
+                view.superseded = superseded.contains(name) || superseded.contains(&loaded.target);
+                if request.parameters.partial {
+                    plan::plan(&asked, "", std::slice::from_ref(view))?;
+                }
+                Ok(observed)
+            });
+            let Observed { view, engine, reason, record_revision, warnings: more } = match observed {
+                Ok(observed) => observed,
+                Err(error) if request.parameters.partial && is_of_one(&error) => {
+                    failed.insert(name.clone(), error);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             if let Some(engine) = engine {
                 engines.insert(name, engine);
             }
-            view.superseded = superseded.contains(name) || superseded.contains(&loaded.target);
             if !reason.is_empty() && !reasons.contains(&reason) {
                 reasons.push(reason);
             }
@@ -93,11 +103,16 @@ impl Pipeline {
             revisions.extend(record_revision.map(|revision| (name.clone(), revision)));
             views.push(view);
         }
-        let plan = plan::plan(request.verb, &loaded.target, &engines.names(), &request.parameters, &views)?;
-        Ok(Prepared { plan, engines, engine_reason: reasons.join(","), views, revisions, warnings })
+        if let (true, Some(error)) = (views.is_empty(), failed.values().next())
+            && failed.len() == 1
+        {
+            return Err(error.clone());
+        }
+        let plan = plan::plan(&asked, &engines.names(), &views)?;
+        Ok(Prepared { plan, engines, engine_reason: reasons.join(","), views, revisions, failed, warnings })
     }
 
-    fn intent(&self, request: &ActionRequest, prepared: &Prepared, accepted_ms: u64) -> Intent {
+    fn intent(&self, request: &ActionRequest, loaded: &Loaded, prepared: &Prepared, accepted_ms: u64) -> Intent {
         let mut intent = Intent {
             request: request.clone(),
             plan: prepared.plan.clone(),
@@ -106,6 +121,8 @@ impl Pipeline {
             engines: prepared.engines.by_workload(),
             existed: BTreeMap::new(),
             ran: BTreeMap::new(),
+            schedule: loaded.schedule.clone(),
+            undone_alone: BTreeSet::new(),
             accepted_ms,
         };
         for view in &prepared.views {
@@ -149,9 +166,11 @@ impl Pipeline {
     fn execute(&self, prepared: &Prepared, intent: &Intent, context: &Context) -> Executed {
         let settings = self.ports.settings.get();
         let drawings = Drawings::of_intent(intent, &settings.node);
-        let on_failure = if intent.request.verb.is_undone() { OnFailure::EndAll } else { OnFailure::SkipDependants };
+        let ends_all = intent.request.verb.is_undone() && !intent.request.parameters.partial;
+        let on_failure = if ends_all { OnFailure::EndAll } else { OnFailure::SkipDependants };
         let execution = Execution {
             engines: &prepared.engines,
+            outside: &self.ports.outside,
             drawings: &drawings,
             deadline: context.deadline,
             cancel: context.cancel,
@@ -161,27 +180,13 @@ impl Pipeline {
         execute(&prepared.plan, &execution)
     }
 
-    /// Undoes what failed. Gives whether undoing has to be tried again later.
-    fn undo(&self, prepared: &Prepared, intent: &Intent, outcome: &mut Outcome, context: &Context) -> bool {
-        context.reporter.state(ActionState::Undoing);
-        let settings = self.ports.settings.get();
-        let undo = Undo { engines: &prepared.engines, intent, node: &settings.node, reporter: context.reporter };
-        let undone = undo.run(&mut outcome.steps);
-        outcome.left = undone.left;
-        if undone.retry {
-            outcome.left.push("it will be undone when the runtime answers again".to_owned());
-        }
-        outcome.changed = !outcome.left.is_empty();
-        undone.retry
-    }
-
     fn run_prepared(&self, request: &ActionRequest, loaded: &Loaded, prepared: &Prepared, run: Run) -> Outcome {
         let Run { mut context, mut outcome } = run;
         outcome.engine = prepared.plan.engine.clone();
         outcome.engine_reason.clone_from(&prepared.engine_reason);
         outcome.warnings.extend(prepared.plan.warnings.iter().cloned());
         context.reporter.planned(&prepared.plan);
-        let intent = self.intent(request, prepared, context.accepted_ms);
+        let intent = self.intent(request, loaded, prepared, context.accepted_ms);
         if !prepared.plan.steps.is_empty() {
             context.phases.lap(Phase::Plan);
             if let Err(error) = self.record_intent(&intent, &prepared.revisions, &mut outcome) {
@@ -194,60 +199,10 @@ impl Pipeline {
             context.phases.lap(Phase::Store);
         }
         let executed = self.execute(prepared, &intent, &context);
-        tell_steps(&mut outcome, executed);
-        let mut changes = Changes::new();
-        if outcome.state == ActionState::Succeeded {
-            tell_unchanged_ids(&mut outcome, prepared);
-            self.note_success(request, loaded, prepared, &mut changes, &mut outcome);
-        } else if request.verb.is_undone() {
-            let is_cut_off = makes_something_that_failed(&intent.plan, &outcome);
-            let is_left = self.undo(prepared, &intent, &mut outcome, &context);
-            if is_left || is_cut_off {
-                note(changes.put_repair(&intent), &mut outcome);
-                let tries = if is_left { 0 } else { recovery::LOOK_AGAIN };
-                self.add_repair(Recovery { intent, is_repair: true, tries });
-            }
-        } else {
-            outcome.left = left_of(&outcome);
-        }
+        let conclusion = Conclusion { pipeline: self, request, loaded, prepared };
+        let changes = conclusion.conclude(intent, executed, &mut outcome, &context);
         context.phases.lap(Phase::Run);
         self.finish(request, outcome, changes, context)
-    }
-
-    /// What a success changes in the store.
-    fn note_success(
-        &self,
-        request: &ActionRequest,
-        loaded: &Loaded,
-        prepared: &Prepared,
-        changes: &mut Changes,
-        outcome: &mut Outcome,
-    ) {
-        for view in &prepared.views {
-            let desired = match success_means(request) {
-                Meaning::Forgotten => {
-                    changes.delete_workload(&view.name);
-                    continue;
-                }
-                Meaning::AsBefore => continue,
-                Meaning::Desired(desired) => desired,
-            };
-            let Some(spec) = &view.spec else { continue };
-            let record = WorkloadRecord {
-                spec: spec.clone(),
-                revision: view.revision.clone(),
-                engine: prepared.engines.of(&view.name).map(|engine| engine.name().to_owned()).unwrap_or_default(),
-                desired,
-                action_id: request.id.clone(),
-                updated_ms: self.ports.clock.now_ms(),
-            };
-            if !is_recorded(view.record.as_ref(), &record) {
-                note(changes.put_workload(&record), outcome);
-            }
-        }
-        for (kind, name, text) in &loaded.documents {
-            changes.put_document(kind, name, text);
-        }
     }
 
     /// Records the outcome with what changed, and completes it.
@@ -301,6 +256,10 @@ struct Run<'a> {
 }
 
 impl Act for Pipeline {
+    fn load_scenario(&self, scenario: &str, deadline: Deadline) -> Result<(Verb, Loaded)> {
+        scenario::load(&self.ports, scenario, deadline)
+    }
+
     fn load(&self, request: &ActionRequest, deadline: Deadline) -> Result<Loaded> {
         target::load(&self.ports, request, deadline)
     }
@@ -311,12 +270,16 @@ impl Act for Pipeline {
         context.reporter.state(ActionState::Running);
         // What is planned from here on is planned from records that are up to date, as far as the store takes them.
         self.record_unrecorded(Deadline::after(STORE_BUDGET));
-        let checked = self.check(request, loaded, &context);
+        let mut loaded = loaded.clone();
+        let checked = verdict::check(&self.ports, request, &mut loaded, &context);
         context.phases.lap(Phase::Policy);
-        let prepared = checked.and_then(|warnings| {
-            outcome.warnings.extend(warnings);
+        let loaded = &loaded;
+        let prepared = checked.and_then(|checked| {
+            outcome.warnings.extend(checked.warnings);
             let observer = Observer::within(&self.ports, request, &context);
-            self.prepare(request, loaded, &observer, &context.superseded)
+            let mut prepared = self.prepare(request, loaded, &observer, &context.superseded)?;
+            prepared.failed.extend(checked.refused);
+            Ok(prepared)
         });
         match prepared {
             Ok(mut prepared) => {
@@ -355,9 +318,11 @@ impl Act for Pipeline {
             reporter: &recovery::Silent,
             phases: super::PhaseClock::since(std::time::Instant::now()),
             accepted_ms: 0,
-            superseded: std::collections::BTreeSet::new(),
+            superseded: BTreeSet::new(),
         };
-        let mut warnings = self.check(request, loaded, &context)?;
+        let mut loaded = loaded.clone();
+        let checked = verdict::check(&self.ports, request, &mut loaded, &context)?;
+        let (loaded, mut warnings) = (&loaded, checked.warnings);
         let observer = Observer::within(&self.ports, request, &context);
         let prepared = self.prepare(request, loaded, &observer, &context.superseded)?;
         let mut plan = prepared.plan;
@@ -417,57 +382,19 @@ pub(super) fn success_means(request: &ActionRequest) -> Meaning {
     }
 }
 
-/// Whether the record says all that the new one would, the time and the action apart.
-fn is_recorded(old: Option<&WorkloadRecord>, new: &WorkloadRecord) -> bool {
-    old.is_some_and(|old| {
-        old.revision == new.revision && old.desired == new.desired && old.engine == new.engine && old.spec == new.spec
-    })
-}
-
-/// The ids of containers that no step touched.
-fn tell_unchanged_ids(outcome: &mut Outcome, prepared: &Prepared) {
-    if matches!(outcome.verb, Verb::Remove | Verb::Terminate) {
-        return;
-    }
-    for view in &prepared.views {
-        let ids = outcome.workloads.entry(view.name.clone()).or_default();
-        for container in &view.containers {
-            let own_name = container.labels.get(crate::model::workload::labels::CONTAINER);
-            let own_name = own_name.unwrap_or(&container.name);
-            ids.entry(own_name.clone()).or_insert_with(|| container.id.clone());
-        }
-    }
-    if outcome.steps.is_empty() {
-        outcome.message = success(outcome.verb, &outcome.target, false);
-    }
-}
-
-/// Whether a step that makes something did not come to its end: the engine may make it after the undoing has looked.
-fn makes_something_that_failed(plan: &Plan, outcome: &Outcome) -> bool {
-    let makes = |op: &StepOp| {
-        matches!(
-            op,
-            StepOp::Create { .. }
-                | StepOp::EnsurePod { .. }
-                | StepOp::EnsureVolume { .. }
-                | StepOp::EnsureNetwork { .. }
-        )
-    };
-    outcome.steps.iter().any(|step| {
-        step.state == StepState::Failed && plan.steps.get(step.index).is_some_and(|planned| makes(&planned.op))
-    })
-}
-
-/// What an action that is not undone leaves when it fails.
-pub(super) fn left_of(outcome: &Outcome) -> Vec<String> {
-    let is_open = |state| matches!(state, StepState::Failed | StepState::Skipped | StepState::Pending);
-    let open = outcome.steps.iter().filter(|step| is_open(step.state));
-    open.map(|step| format!("{} is not done: {}", step.title, step.message)).collect()
-}
-
-fn note(result: std::result::Result<(), StoreError>, outcome: &mut Outcome) {
-    if let Err(error) = result {
-        outcome.warnings.push(Warning::new("", 0, error.to_string()));
+/// Whether an error is about one workload and says nothing of the others.
+fn is_of_one(error: &Error) -> bool {
+    match error.kind {
+        ErrorKind::Cancelled | ErrorKind::DeadlineExceeded | ErrorKind::Internal | ErrorKind::NotRecorded => false,
+        ErrorKind::InvalidArgument
+        | ErrorKind::NotFound
+        | ErrorKind::AlreadyExists
+        | ErrorKind::PermissionDenied
+        | ErrorKind::FailedPrecondition
+        | ErrorKind::ResourceExhausted
+        | ErrorKind::Unavailable
+        | ErrorKind::Aborted
+        | ErrorKind::Unimplemented => true,
     }
 }
 

@@ -1,16 +1,22 @@
 //! From what is asked and what is there to the steps between them. Pure: no I/O, no clock, so it cannot time out.
 
+mod elsewhere;
+mod ending;
+mod replace;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::blueprint;
 use super::difference::first_difference;
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::model::action::{Parameters, Verb};
-use crate::model::plan::{Plan, Step, StepOp};
+use crate::model::plan::{NodeCommand, Plan, Step, StepOp};
+use crate::model::schedule::Schedule;
 use crate::model::state::{Allowed, Transition};
 use crate::model::workload::{PullPolicy, WorkloadSpec, labels};
 use crate::runtime::adapter::{ContainerInstance, Leftovers};
-use crate::storage::records::WorkloadRecord;
+use crate::storage::records::{Desired, WorkloadRecord};
+use ending::{freeze, kill, remove, remove_networks, stop, stop_steps, terminate};
 
 /// One workload as planned for.
 #[derive(Debug, Clone)]
@@ -71,28 +77,43 @@ impl View {
     }
 }
 
-/// The plan of one action over its workloads.
-pub fn plan(verb: Verb, target: &str, engine: &str, parameters: &Parameters, views: &[View]) -> Result<Plan> {
-    let mut builder = Builder::default();
+/// What is planned for.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// What is to be done.
+    pub verb: Verb,
+    /// To what, as told.
+    pub target: &'a str,
+    /// How.
+    pub parameters: &'a Parameters,
+    /// This node.
+    pub node: &'a str,
+    /// The real-time tasks that are to be admitted before anything starts.
+    pub schedule: Option<&'a Schedule>,
+}
+
+/// The plan of one action over its workloads, on `engine` as told.
+pub fn plan(asked: &Asked<'_>, engine: &str, views: &[View]) -> Result<Plan> {
+    let Asked { verb, target, parameters, .. } = *asked;
+    let mut builder = Builder { own_node: Some(asked.node.to_owned()), ..Builder::default() };
+    if let (Some(schedule), Some(first)) = (asked.schedule, views.first()) {
+        builder.workload.clone_from(&first.name);
+        builder.push(StepOp::Admit { schedule: schedule.name.clone() }, &[]);
+    }
     for view in views {
         builder.workload.clone_from(&view.name);
         builder.engine.clone_from(&view.engine);
-        match verb {
-            Verb::Launch => launch(&mut builder, view)?,
-            Verb::Start => start(&mut builder, view)?,
-            Verb::Stop => stop(&mut builder, view, parameters)?,
-            Verb::Kill => kill(&mut builder, view, parameters)?,
-            Verb::Restart => restart(&mut builder, view, parameters)?,
-            Verb::Remove => remove(&mut builder, view, parameters)?,
-            Verb::Terminate => terminate(&mut builder, view, parameters),
-            Verb::Pause => freeze(&mut builder, view, Transition::Pause)?,
-            Verb::Resume => freeze(&mut builder, view, Transition::Resume)?,
-            Verb::Update | Verb::Rollback | Verb::Hibernate | Verb::Wake | Verb::Scale | Verb::Offload => {
-                return Err(not_built(verb));
-            }
+        match (verb, view.other_node()) {
+            (Verb::Update | Verb::Rollback, _) => replace::update(&mut builder, view, parameters)?,
+            (Verb::Offload, _) => replace::offload(&mut builder, view, parameters)?,
+            (_, Some(node)) => elsewhere::plan(&mut builder, view, verb, node, parameters)?,
+            (_, None) => here(&mut builder, view, verb, parameters)?,
         }
     }
     remove_networks(&mut builder);
+    if asked.schedule.is_some() {
+        admit_before_starts(&mut builder);
+    }
     Ok(Plan {
         verb,
         target: target.to_owned(),
@@ -100,6 +121,63 @@ pub fn plan(verb: Verb, target: &str, engine: &str, parameters: &Parameters, vie
         steps: builder.steps,
         warnings: builder.warnings,
     })
+}
+
+/// The steps of a verb on a workload of this node.
+fn here(builder: &mut Builder, view: &View, verb: Verb, parameters: &Parameters) -> Result<()> {
+    match verb {
+        Verb::Launch => launch(builder, view, parameters),
+        Verb::Start => start(builder, view, parameters),
+        Verb::Stop => stop(builder, view, parameters),
+        Verb::Kill => kill(builder, view, parameters),
+        Verb::Restart => restart(builder, view, parameters),
+        Verb::Remove => remove(builder, view, parameters),
+        Verb::Terminate => {
+            terminate(builder, view, parameters);
+            Ok(())
+        }
+        Verb::Pause => freeze(builder, view, Transition::Pause),
+        Verb::Resume => freeze(builder, view, Transition::Resume),
+        Verb::Update | Verb::Rollback | Verb::Offload | Verb::Hibernate | Verb::Wake | Verb::Scale => {
+            Err(not_built(verb))
+        }
+    }
+}
+
+/// The first step admits; all that start wait for it. Where nothing starts there is nothing to admit.
+fn admit_before_starts(builder: &mut Builder) {
+    let starts = |op: &StepOp| match op {
+        StepOp::Start { .. } => true,
+        StepOp::Delegate { command, .. } => *command != NodeCommand::Stop,
+        StepOp::EnsureImage { .. }
+        | StepOp::EnsurePath { .. }
+        | StepOp::EnsureNetwork { .. }
+        | StepOp::EnsureVolume { .. }
+        | StepOp::EnsurePod { .. }
+        | StepOp::Create { .. }
+        | StepOp::AwaitCompletion { .. }
+        | StepOp::Stop { .. }
+        | StepOp::Kill { .. }
+        | StepOp::Pause { .. }
+        | StepOp::Resume { .. }
+        | StepOp::Remove { .. }
+        | StepOp::StopPod { .. }
+        | StepOp::RemovePod { .. }
+        | StepOp::RemoveVolume { .. }
+        | StepOp::RemoveNetwork { .. }
+        | StepOp::Admit { .. }
+        | StepOp::Place { .. } => false,
+    };
+    if !builder.steps.iter().any(|step| starts(&step.op)) {
+        builder.steps.remove(0);
+        for step in &mut builder.steps {
+            step.after = step.after.iter().map(|before| before - 1).collect();
+        }
+        return;
+    }
+    for step in builder.steps.iter_mut().filter(|step| starts(&step.op)) {
+        step.after.insert(0);
+    }
 }
 
 /// The refusal of a verb that this version knows and does not carry out.
@@ -139,6 +217,8 @@ pub fn merge(plans: &[Plan]) -> Vec<Step> {
 /// Collects the steps of a plan.
 #[derive(Default)]
 struct Builder {
+    /// This node.
+    own_node: Option<String>,
     workload: String,
     engine: String,
     steps: Vec<Step>,
@@ -166,7 +246,7 @@ impl Builder {
     }
 }
 
-fn launch(builder: &mut Builder, view: &View) -> Result<()> {
+fn launch(builder: &mut Builder, view: &View, parameters: &Parameters) -> Result<()> {
     let Some(spec) = &view.spec else { return Err(view.unknown()) };
     if let Some(name) = view.taken.first() {
         let message = format!("container '{name}' exists and was not made by this Action Controller");
@@ -175,16 +255,19 @@ fn launch(builder: &mut Builder, view: &View) -> Result<()> {
         return Err(error.hint(hint));
     }
     if !view.is_known() {
-        create_and_start(builder, view, spec, &[]);
+        match spec.other_node() {
+            Some(node) => drop(elsewhere::push(builder, node, NodeCommand::Start, &[])),
+            None => create_and_start(builder, view, spec, &[]),
+        }
         return Ok(());
     }
     if is_same_revision(view) {
-        return start(builder, view);
+        return start(builder, view, parameters);
     }
     if let Some(live) = view.containers.iter().find(|container| container.status.is_live()) {
-        return Err(differs(view, spec, live));
+        return Err(differs(view, spec, &format!("is {}", live.status.word())));
     }
-    recreate(builder, view, spec);
+    replace::replace(builder, view, spec, parameters);
     Ok(())
 }
 
@@ -195,34 +278,13 @@ fn is_same_revision(view: &View) -> bool {
     }
 }
 
-fn differs(view: &View, spec: &WorkloadSpec, live: &ContainerInstance) -> Error {
+/// The refusal of a launch over a workload that `does` something, from another document.
+fn differs(view: &View, spec: &WorkloadSpec, does: &str) -> Error {
     let field = view.record.as_ref().and_then(|record| first_difference(&record.spec, spec)).unwrap_or_default();
-    let state = live.status.word();
     let what = if field.is_empty() { "its description".to_owned() } else { format!("'{field}'") };
-    let message = format!("workload '{}' is {state} from another document: {what} differs", view.name);
+    let message = format!("workload '{}' {does} from another document: {what} differs", view.name);
     let error = Error::new(ErrorKind::FailedPrecondition, ErrorCode::WorkloadDiffers, message).at(field);
     error.hint("use the verb 'update' to replace it, or stop it first")
-}
-
-/// Images first: what is there is not deleted before what replaces it can be had.
-fn recreate(builder: &mut Builder, view: &View, spec: &WorkloadSpec) {
-    let before: Vec<_> = images(builder, spec).into_values().collect();
-    let mut gone = Vec::new();
-    for container in &view.containers {
-        let op = StepOp::Remove { container: container.name.clone(), force: false };
-        gone.push(builder.push(op, &before));
-    }
-    for pod in &view.leftovers.pods {
-        let after = gone.clone();
-        gone.push(builder.push(StepOp::RemovePod { pod: pod.clone() }, &after));
-    }
-    let containers = gone.clone();
-    for volume in &view.leftovers.volumes {
-        gone.push(builder.push(StepOp::RemoveVolume { volume: volume.clone() }, &containers));
-    }
-    let old = view.record.iter().flat_map(|record| blueprint::networks(&record.spec));
-    leave_networks(builder, view, old.filter(|network| !blueprint::networks(spec).contains(network)), &containers);
-    create_and_start(builder, view, spec, &gone);
 }
 
 fn images(builder: &mut Builder, spec: &WorkloadSpec) -> BTreeMap<String, usize> {
@@ -290,9 +352,19 @@ fn start_in_order(builder: &mut Builder, view: &View, spec: &WorkloadSpec, mut b
     }
 }
 
-fn start(builder: &mut Builder, view: &View) -> Result<()> {
+/// Starts what does not run: all of it or, where `parameters` name some, those containers. The daemon's own restarts
+/// are for what shall still be running.
+fn start(builder: &mut Builder, view: &View, parameters: &Parameters) -> Result<()> {
     if !view.is_known() {
         return Err(view.unknown());
+    }
+    let shall_run = view.record.as_ref().is_some_and(|record| record.desired == Desired::Running);
+    if parameters.supervised && !shall_run {
+        return Ok(());
+    }
+    if let (Some(spec), false) = (&view.spec, parameters.containers.is_empty()) {
+        start_some(builder, view, spec, &parameters.containers);
+        return Ok(());
     }
     let refuses = |c: &&ContainerInstance| c.status.allows(Transition::Start) == Allowed::No;
     if let Some(frozen) = view.mains().find(refuses) {
@@ -318,55 +390,26 @@ fn start(builder: &mut Builder, view: &View) -> Result<()> {
     Ok(())
 }
 
-fn stop_steps(builder: &mut Builder, view: &View, parameters: &Parameters) -> BTreeMap<String, usize> {
-    let signal = parameters.signal.clone().unwrap_or_else(|| "SIGTERM".to_owned());
-    let grace_ms = view.grace_ms(parameters);
-    let mut stopped = BTreeMap::new();
-    for container in view.containers.iter().filter(|container| container.status.is_live()) {
-        let name = container.name.clone();
-        let op = StepOp::Stop { container: name.clone(), grace_ms, signal: signal.clone() };
-        stopped.insert(name, builder.push(op, &[]));
+/// Starts these containers alone, those that are gone made again.
+fn start_some(builder: &mut Builder, view: &View, spec: &WorkloadSpec, names: &BTreeSet<String>) {
+    let chosen = spec.containers.iter().map(|container| &container.name).filter(|name| names.contains(*name));
+    for name in chosen {
+        let container = spec.container_name(name);
+        let found = view.find(&container);
+        if found.is_some_and(|found| found.status.is_live()) {
+            continue;
+        }
+        let missing = if found.is_none() { std::slice::from_ref(name) } else { &[] };
+        let created = create(builder, spec, missing, &[]);
+        builder.push(StepOp::Start { container }, &created);
     }
-    stopped
-}
-
-fn stop(builder: &mut Builder, view: &View, parameters: &Parameters) -> Result<()> {
-    if !view.is_known() && !view.superseded {
-        return Err(view.unknown());
-    }
-    let stopped: Vec<_> = stop_steps(builder, view, parameters).into_values().collect();
-    stop_pod(builder, view, &stopped);
-    Ok(())
-}
-
-/// Once nothing of a workload runs, its pod holds no ports.
-fn stop_pod(builder: &mut Builder, view: &View, ended: &[usize]) {
-    let has_pod = view.record.as_ref().is_some_and(|record| record.spec.needs_pod());
-    if has_pod && !ended.is_empty() {
-        builder.push(StepOp::StopPod { pod: view.name.clone() }, ended);
-    }
-}
-
-fn kill(builder: &mut Builder, view: &View, parameters: &Parameters) -> Result<()> {
-    if !view.is_known() && !view.superseded {
-        return Err(view.unknown());
-    }
-    let signal = parameters.signal.clone().unwrap_or_else(|| "SIGKILL".to_owned());
-    let mut killed = Vec::new();
-    for container in view.containers.iter().filter(|container| container.status.is_live()) {
-        killed.push(builder.push(StepOp::Kill { container: container.name.clone(), signal: signal.clone() }, &[]));
-    }
-    if signal == "SIGKILL" {
-        stop_pod(builder, view, &killed);
-    }
-    Ok(())
 }
 
 fn restart(builder: &mut Builder, view: &View, parameters: &Parameters) -> Result<()> {
     if !view.is_known() {
         return Err(view.unknown());
     }
-    let stopped = stop_steps(builder, view, parameters);
+    let stopped = stop_steps(builder, view, parameters, &[]);
     let mut before: Vec<_> = stopped.into_values().collect();
     let Some(spec) = &view.spec else {
         for container in view.mains() {
@@ -380,83 +423,6 @@ fn restart(builder: &mut Builder, view: &View, parameters: &Parameters) -> Resul
     before.extend(created);
     let at_rest = View { containers: Vec::new(), ..view.clone() };
     start_in_order(builder, &at_rest, spec, before, true);
-    Ok(())
-}
-
-fn remove(builder: &mut Builder, view: &View, parameters: &Parameters) -> Result<()> {
-    if !parameters.force
-        && let Some(live) = view.containers.iter().find(|container| container.status.is_live())
-    {
-        return Err(view.invalid_state(Verb::Remove, live, "stop it first, or use terminate, or force"));
-    }
-    remove_steps(builder, view, parameters.force, &BTreeMap::new());
-    Ok(())
-}
-
-fn terminate(builder: &mut Builder, view: &View, parameters: &Parameters) {
-    let stopped = stop_steps(builder, view, parameters);
-    remove_steps(builder, view, true, &stopped);
-}
-
-fn remove_steps(builder: &mut Builder, view: &View, force: bool, stopped: &BTreeMap<String, usize>) {
-    let mut gone = Vec::new();
-    for container in &view.containers {
-        let after: Vec<_> = stopped.get(&container.name).copied().into_iter().collect();
-        let op = StepOp::Remove { container: container.name.clone(), force };
-        gone.push(builder.push(op, &after));
-    }
-    for pod in &view.leftovers.pods {
-        let after = gone.clone();
-        gone.push(builder.push(StepOp::RemovePod { pod: pod.clone() }, &after));
-    }
-    for volume in &view.leftovers.volumes {
-        builder.push(StepOp::RemoveVolume { volume: volume.clone() }, &gone);
-    }
-    let recorded = view.record.iter().flat_map(|record| blueprint::networks(&record.spec));
-    leave_networks(builder, view, recorded.chain(&view.leftovers.networks), &gone);
-}
-
-/// Notes networks that a workload leaves with the steps `gone`.
-fn leave_networks<'a>(builder: &mut Builder, view: &View, networks: impl Iterator<Item = &'a String>, gone: &[usize]) {
-    for network in networks {
-        let left = builder.left_networks.entry((view.engine.clone(), network.clone()));
-        let (_, after) = left.or_insert_with(|| (view.name.clone(), BTreeSet::new()));
-        after.extend(gone);
-    }
-}
-
-/// Networks go once all members that the plan removes are gone, those of several workloads once.
-fn remove_networks(builder: &mut Builder) {
-    for ((_, network), (workload, after)) in std::mem::take(&mut builder.left_networks) {
-        builder.workload = workload;
-        let after: Vec<usize> = after.into_iter().collect();
-        builder.push(StepOp::RemoveNetwork { network }, &after);
-    }
-}
-
-fn freeze(builder: &mut Builder, view: &View, transition: Transition) -> Result<()> {
-    let verb = if transition == Transition::Pause { Verb::Pause } else { Verb::Resume };
-    if !view.is_known() {
-        return Err(view.unknown());
-    }
-    if view.mains().next().is_none() {
-        let message = format!("{verb} of '{}' is not possible: it has no container", view.name);
-        let error = Error::new(ErrorKind::FailedPrecondition, ErrorCode::InvalidState, message);
-        return Err(error.hint("launch or start it first"));
-    }
-    for container in view.mains() {
-        match container.status.allows(transition) {
-            Allowed::Unchanged => {}
-            Allowed::No => {
-                return Err(view.invalid_state(verb, container, "start it first"));
-            }
-            Allowed::Yes => {
-                let container = container.name.clone();
-                let op = if verb == Verb::Pause { StepOp::Pause { container } } else { StepOp::Resume { container } };
-                builder.push(op, &[]);
-            }
-        }
-    }
     Ok(())
 }
 

@@ -6,11 +6,15 @@
 //! An engine goes on with what the dead daemon had asked of it, and may be done only after the undoing has looked. So
 //! what is undone is looked at once more some seconds later, or before the next action on the workload.
 
+use std::collections::BTreeSet;
+
+use super::conclusion::left_of;
 use super::executor::{Execution, OnFailure, execute};
 use super::observe::Observer;
 use super::outcome::{blank, failure_of, success, tell_steps};
-use super::pipeline::{Meaning, Pipeline, STORE_BUDGET, fingerprint, left_of, success_means};
+use super::pipeline::{Meaning, Pipeline, STORE_BUDGET, fingerprint, success_means};
 use super::steps::Drawings;
+use super::successor::Successor;
 use super::target::{self, Loaded};
 use super::undo::Undo;
 use super::{Context, Engines, Reporter, plan};
@@ -21,7 +25,7 @@ use crate::model::plan::{Plan, StepOp};
 use crate::model::workload::labels;
 use crate::runtime::adapter::ContainerInstance;
 use crate::storage::StoreError;
-use crate::storage::records::{Changes, Intent, StoredOutcome, WorkloadRecord};
+use crate::storage::records::{Changes, Intent, StoredOutcome};
 
 /// A second look counts as a repair that was tried so often, and comes as late: after four seconds.
 pub(super) const LOOK_AGAIN: u32 = 2;
@@ -101,12 +105,13 @@ fn try_recover(pipeline: &Pipeline, recovery: &Recovery, context: &Context) -> R
         outcome
     } else {
         let (steps, left) = undo_all(pipeline, intent, &engines, context)?;
-        changes.put_repair(intent)?;
+        changes.put_repair(&to_look_at_again(intent, &steps))?;
         Outcome { steps, left, ..ended(pipeline, intent, ActionState::Interrupted, "undone") }
     };
     store(pipeline, intent, &outcome, changes)?;
     if outcome.recovered == "undone" {
-        pipeline.add_repair(Recovery { intent: intent.clone(), is_repair: true, tries: LOOK_AGAIN });
+        let intent = to_look_at_again(intent, &outcome.steps);
+        pipeline.add_repair(Recovery { intent, is_repair: true, tries: LOOK_AGAIN });
     }
     Ok(Some(outcome))
 }
@@ -154,17 +159,36 @@ fn loaded(intent: &Intent) -> Loaded {
 /// meanwhile by themselves is undone as well; it was not told as done to anyone.
 fn done(pipeline: &Pipeline, intent: &Intent, context: &Context) -> Result<Option<Vec<plan::View>>> {
     let mut loaded = loaded(intent);
-    let is_launch = intent.request.verb == Verb::Launch;
-    if is_launch {
+    let verb = intent.request.verb;
+    if verb == Verb::Offload {
+        // What other nodes have done nobody can see.
+        return Ok(None);
+    }
+    let makes = matches!(verb, Verb::Launch | Verb::Update | Verb::Rollback);
+    if makes {
         loaded.specs.clone_from(&intent.specs);
     }
     let mut views = observe(pipeline, &intent.request, &loaded, context)?;
-    if is_launch {
-        // The record is of what was there before; what was launched is known by its labels.
+    if makes {
+        // The record is of what was there before; what was made is known by its labels.
         views.iter_mut().for_each(|view| view.record = None);
     }
-    let planned = plan::plan(intent.request.verb, &loaded.target, "", &intent.request.parameters, &views);
+    let node = pipeline.ports().settings.get().node.clone();
+    let asked = asked(intent, verb, &loaded.target, &node);
+    let planned = plan::plan(&plan::Asked { schedule: None, ..asked }, "", &views);
     Ok(planned.is_ok_and(|plan| plan.steps.is_empty()).then_some(views))
+}
+
+/// The intent as it is undone once more: without what other nodes have taken back, which they cannot be asked twice.
+pub(super) fn to_look_at_again(intent: &Intent, results: &[StepResult]) -> Intent {
+    let mut again = intent.clone();
+    let is_over = |index: usize| results.get(index).is_some_and(|result| result.state == StepState::Undone);
+    let mut index = 0;
+    again.plan.steps.retain(|step| {
+        index += 1;
+        !(matches!(step.op, StepOp::Delegate { .. } | StepOp::Place { .. }) && is_over(index - 1))
+    });
+    again
 }
 
 /// The ids of the containers that are there.
@@ -183,6 +207,11 @@ fn runs_on(intent: &Intent, views: &[plan::View]) -> bool {
         ran && container.status.is_live() && container.started_ms < intent.accepted_ms
     };
     views.iter().any(|view| view.mains().any(|container| before(view, container)))
+}
+
+fn asked<'a>(intent: &'a Intent, verb: Verb, target: &'a str, node: &'a str) -> plan::Asked<'a> {
+    let schedule = intent.schedule.as_ref();
+    plan::Asked { verb, target, parameters: &intent.request.parameters, node, schedule }
 }
 
 fn observe(
@@ -205,10 +234,12 @@ fn finish(pipeline: &Pipeline, intent: &Intent, engines: &Engines, context: &Con
         // It was stopped: what is left of the restart is that it runs.
         request.verb = Verb::Start;
     }
-    let plan = plan::plan(request.verb, &loaded.target, &engines.names(), &request.parameters, &views)?;
     let settings = pipeline.ports().settings.get();
+    let asked = asked(intent, request.verb, &loaded.target, &settings.node);
+    let plan = plan::plan(&asked, &engines.names(), &views)?;
     let execution = Execution {
         engines,
+        outside: &pipeline.ports().outside,
         drawings: &Drawings::of_intent(intent, &settings.node),
         deadline: context.deadline,
         cancel: context.cancel,
@@ -268,7 +299,14 @@ fn undo_all(
     let mut steps: Vec<_> =
         intent.plan.steps.iter().enumerate().map(|(index, step)| maybe_begun(index, step)).collect();
     let settings = pipeline.ports().settings.get();
-    let undo = Undo { engines, intent, node: &settings.node, reporter: context.reporter };
+    let undo = Undo {
+        engines,
+        outside: &pipeline.ports().outside,
+        intent,
+        settings: &settings,
+        reporter: context.reporter,
+        unreached: &BTreeSet::new(),
+    };
     let undone = undo.run(&mut steps);
     if undone.retry {
         let message = undone.left.join("; ");
@@ -309,7 +347,7 @@ fn ended(pipeline: &Pipeline, intent: &Intent, state: ActionState, how: &str) ->
 fn store(pipeline: &Pipeline, intent: &Intent, outcome: &Outcome, mut changes: Changes) -> Result<()> {
     if outcome.failure.is_none() {
         for workload in intent.existed.keys() {
-            record(pipeline, intent, workload, &mut changes)?;
+            record(pipeline, intent, workload, outcome.changed, &mut changes)?;
         }
         put_documents(pipeline, intent, &mut changes);
     }
@@ -335,7 +373,7 @@ fn put_documents(pipeline: &Pipeline, intent: &Intent, changes: &mut Changes) {
     }
 }
 
-fn record(pipeline: &Pipeline, intent: &Intent, workload: &str, changes: &mut Changes) -> Result<()> {
+fn record(pipeline: &Pipeline, intent: &Intent, workload: &str, changed: bool, changes: &mut Changes) -> Result<()> {
     let desired = match success_means(&intent.request) {
         Meaning::Forgotten => {
             changes.delete_workload(workload);
@@ -345,14 +383,17 @@ fn record(pipeline: &Pipeline, intent: &Intent, workload: &str, changes: &mut Ch
         Meaning::Desired(desired) => desired,
     };
     let Some(spec) = intent.specs.get(workload) else { return Ok(()) };
-    let record = WorkloadRecord {
-        spec: spec.clone(),
-        revision: super::difference::revision(spec),
-        engine: intent.engines.get(workload).cloned().unwrap_or_default(),
+    let successor = Successor {
+        verb: intent.request.verb,
+        action_id: &intent.request.id,
+        before: intent.before.get(workload),
+        spec,
+        revision: &super::difference::revision(spec),
+        engine: intent.engines.get(workload).map(String::as_str).unwrap_or_default(),
         desired,
-        action_id: intent.request.id.clone(),
-        updated_ms: pipeline.ports().clock.now_ms(),
+        changed,
+        now_ms: pipeline.ports().clock.now_ms(),
     };
-    changes.put_workload(&record)?;
+    changes.put_workload(&successor.record())?;
     Ok(())
 }

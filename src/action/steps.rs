@@ -8,7 +8,8 @@ use super::difference::revision;
 use super::plan::pull_policy;
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::hooks;
-use crate::model::plan::StepOp;
+use crate::model::plan::{NodeCommand, StepOp};
+use crate::model::schedule::Schedule;
 use crate::model::state::ContainerStatus;
 use crate::model::workload::{WorkloadSpec, labels};
 use crate::runtime::adapter::{Call, Change, RtResult, RuntimeAdapter, RuntimeError, StopOptions};
@@ -18,6 +19,10 @@ use crate::storage::records::Intent;
 pub struct Drawings<'a> {
     /// The workloads with their revisions.
     pub specs: BTreeMap<String, (WorkloadSpec, String)>,
+    /// The workloads as they were before.
+    pub before: BTreeMap<String, WorkloadSpec>,
+    /// The real-time tasks that are to be admitted.
+    pub schedule: Option<&'a Schedule>,
     /// This node.
     pub node: &'a str,
     /// The action.
@@ -28,7 +33,25 @@ impl<'a> Drawings<'a> {
     /// The descriptions of an action's workloads.
     pub fn of_intent(intent: &'a Intent, node: &'a str) -> Self {
         let with_revision = |(name, spec): (&String, &WorkloadSpec)| (name.clone(), (spec.clone(), revision(spec)));
-        Self { specs: intent.specs.iter().map(with_revision).collect(), node, action_id: &intent.request.id }
+        Self {
+            specs: intent.specs.iter().map(with_revision).collect(),
+            before: intent.before.iter().map(|(name, record)| (name.clone(), record.spec.clone())).collect(),
+            schedule: intent.schedule.as_ref(),
+            node,
+            action_id: &intent.request.id,
+        }
+    }
+
+    /// The description by which another node is ordered: what is stopped there is what was there before, where that is
+    /// known.
+    pub fn delegated(&self, workload: &str, command: NodeCommand) -> Option<&WorkloadSpec> {
+        let is_delegated = |spec: &&WorkloadSpec| spec.delegate.is_some();
+        let before = self.before.get(workload).filter(is_delegated);
+        let now = self.specs.get(workload).map(|(spec, _)| spec).filter(is_delegated);
+        match command {
+            NodeCommand::Stop => before.or(now),
+            NodeCommand::Start | NodeCommand::Restart => now.or(before),
+        }
     }
 
     /// The blueprint of a workload.

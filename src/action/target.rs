@@ -5,12 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Ports;
 use crate::clock::Deadline;
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
-use crate::manifest::{Bundle, ExpandOptions};
+use crate::manifest::{Bundle, ExpandOptions, Kind, Stored};
 use crate::model::action::{ActionRequest, Lane, Verb, Warning};
+use crate::model::schedule::Schedule;
 use crate::model::workload::WorkloadSpec;
+use crate::storage::documents::Origin;
+use crate::storage::records::WorkloadRecord;
 
 /// What a request concerns, before anything is claimed.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Loaded {
     /// The target as resolved.
     pub target: String,
@@ -18,10 +21,14 @@ pub struct Loaded {
     pub workloads: Vec<String>,
     /// Other names under which the action is found by one that supersedes it: Package, Scenario.
     pub aliases: BTreeSet<String>,
-    /// Of a launch: the workloads as they shall be.
+    /// Of a verb that makes them: the workloads as they shall be.
     pub specs: BTreeMap<String, WorkloadSpec>,
-    /// Of a launch: the documents as they came, kind, name and text.
+    /// Of a launch or update: the documents as they came, kind, name and text.
     pub documents: Vec<(String, String, String)>,
+    /// The real-time tasks that are to be admitted before the first start.
+    pub schedule: Option<Schedule>,
+    /// Where policy may move workloads: what another node would be given of each.
+    pub pods: BTreeMap<String, String>,
     /// What the caller should know.
     pub warnings: Vec<Warning>,
 }
@@ -66,71 +73,166 @@ pub fn load(ports: &Ports, request: &ActionRequest, deadline: Deadline) -> Resul
 
 fn by_name(ports: &Ports, request: &ActionRequest, deadline: Deadline) -> Result<Loaded> {
     let target = &request.target;
-    if let Some(record) = ports.records.workload(target, deadline)? {
-        let mut loaded = Loaded::only(target);
-        let spec = record.value.spec;
-        if request.verb == Verb::Launch {
-            loaded.specs.insert(target.clone(), spec);
+    let record = ports.records.workload(target, deadline)?.map(|found| found.value);
+    match (request.verb, record) {
+        (Verb::Offload, record) => offload(ports, request, record, deadline),
+        (Verb::Update, _) => stored(ports, request, deadline),
+        (Verb::Rollback, Some(record)) => rollback(Loaded::only(target), vec![record]),
+        (Verb::Launch, Some(record)) => {
+            let specs = BTreeMap::from([(target.clone(), record.spec)]);
+            Ok(Loaded { specs, ..Loaded::only(target) })
         }
-        return Ok(loaded);
+        (_, Some(_)) => Ok(Loaded::only(target)),
+        (Verb::Launch, None) => stored(ports, request, deadline),
+        (_, None) => members(ports, request, deadline),
     }
-    if request.verb == Verb::Launch {
-        return stored(ports, request, deadline);
-    }
-    let of_target = |name: &String| name == target;
-    let members: Vec<_> =
-        ports.records.workloads(deadline)?.logged().into_iter().map(|record| record.value.spec).collect();
+}
+
+/// The recorded workloads of a Package or Scenario; the name itself where there are none.
+fn members(ports: &Ports, request: &ActionRequest, deadline: Deadline) -> Result<Loaded> {
+    let target = &request.target;
+    let records: Vec<WorkloadRecord> =
+        ports.records.workloads(deadline)?.logged().into_iter().map(|record| record.value).collect();
     for belongs in [|spec: &WorkloadSpec| spec.package.clone(), |spec: &WorkloadSpec| spec.scenario.clone()] {
-        let named: Vec<_> = members.iter().filter(|spec| of_target(&belongs(spec))).collect();
-        if !named.is_empty() {
-            return Ok(Loaded {
-                target: target.clone(),
-                workloads: named.iter().map(|spec| spec.name.clone()).collect(),
-                aliases: BTreeSet::from([target.clone()]),
-                ..Loaded::default()
-            });
+        let named: Vec<_> = records.iter().filter(|record| belongs(&record.spec) == *target).cloned().collect();
+        if named.is_empty() {
+            continue;
         }
+        let loaded = Loaded {
+            target: target.clone(),
+            workloads: named.iter().map(|record| record.spec.name.clone()).collect(),
+            aliases: BTreeSet::from([target.clone()]),
+            ..Loaded::default()
+        };
+        return if request.verb == Verb::Rollback { rollback(loaded, named) } else { Ok(loaded) };
     }
     Ok(Loaded::only(target))
 }
 
-/// A launch by the name of a stored document.
+/// The workloads as they were before, of those that were something else. What a rollback has been done to already stays.
+pub(super) fn rollback(loaded: Loaded, records: Vec<WorkloadRecord>) -> Result<Loaded> {
+    let is_done = records.iter().any(|record| !record.returned_from.is_empty());
+    let previous = records.into_iter().filter_map(|record| record.previous);
+    let specs: BTreeMap<_, _> = previous.map(|before| (before.spec.name.clone(), before.spec)).collect();
+    if specs.is_empty() && !is_done {
+        let message = format!("there is no earlier document of '{}' to return to", loaded.target);
+        let error = Error::new(ErrorKind::FailedPrecondition, ErrorCode::NothingBefore, message);
+        return Err(error.at("target").hint("an update keeps the document before it"));
+    }
+    Ok(Loaded { specs, ..loaded })
+}
+
+/// A launch or update by the name of a stored document.
 fn stored(ports: &Ports, request: &ActionRequest, deadline: Deadline) -> Result<Loaded> {
     let bundle = Bundle::parse("", &ports.settings.get().limits)?;
     expand(ports, bundle, request, deadline)
 }
 
+/// A workload on the node that it moves to, from its stored Package or, where it has none, from its own document.
+fn offload(
+    ports: &Ports,
+    request: &ActionRequest,
+    record: Option<WorkloadRecord>,
+    deadline: Deadline,
+) -> Result<Loaded> {
+    let model = &request.target;
+    let recorded = record.as_ref().map(|record| record.spec.package.clone()).filter(|name| !name.is_empty());
+    let package = request.parameters.package.clone().or(recorded);
+    let root = package.as_ref().unwrap_or(model);
+    let settings = ports.settings.get();
+    let mut bundle = Bundle::parse("", &settings.limits)?;
+    let mut warnings = complete(ports, &mut bundle, root, deadline)?;
+    let (own, target) = (settings.node.clone(), request.parameters.target_node.clone().unwrap_or_default());
+    // Read as another node would: then every model comes with what it would be given.
+    let options = ExpandOptions { moves: true, ..options(ports, request, root, &own) };
+    let expansion = bundle.expand(&options)?;
+    let Some(mut spec) = expansion.workloads.into_iter().find(|spec| spec.name == *model) else {
+        let message = format!("Package '{root}' has no model '{model}'");
+        return Err(Error::new(ErrorKind::NotFound, ErrorCode::WorkloadNotFound, message).at("target"));
+    };
+    let document = expansion.pods.get(model).cloned().unwrap_or_default();
+    spec.node.clone_from(&target);
+    spec.delegate = (target != own).then_some(crate::model::workload::Delegate { node: target, document });
+    if let Some(record) = &record {
+        spec.scenario.clone_from(&record.spec.scenario);
+    }
+    warnings.extend(expansion.warnings);
+    let specs = BTreeMap::from([(model.clone(), spec)]);
+    Ok(Loaded { specs, aliases: package.into_iter().collect(), warnings, ..Loaded::only(model) })
+}
+
+/// What holds on this node for reading documents.
+pub(super) fn options<'a>(
+    ports: &Ports,
+    request: &'a ActionRequest,
+    target: &'a str,
+    node: &'a str,
+) -> ExpandOptions<'a> {
+    let settings = ports.settings.get();
+    ExpandOptions {
+        schedules: settings.schedules,
+        delegates: settings.delegates,
+        policies: settings.policy.is_asked,
+        moves: settings.policy.is_asked && settings.policy.move_to_suggested,
+        ..ExpandOptions::new(request.verb, target, node, &request.parameters.ignore)
+    }
+}
+
+/// Adds stored documents that the target needs; gives what the caller should know of them.
+pub(super) fn complete(ports: &Ports, bundle: &mut Bundle, target: &str, deadline: Deadline) -> Result<Vec<Warning>> {
+    let mut warnings = Vec::new();
+    bundle.complete(target, |wanted| -> Result<Vec<Option<Stored>>> {
+        let names: Vec<_> = wanted.iter().map(|(kind, name)| (kind.as_str(), *name)).collect();
+        let found = ports.outside.documents.find(&names, deadline)?;
+        let stored = wanted.iter().zip(found).map(|((kind, name), found)| {
+            let found = found?;
+            if found.origin == Origin::Copy {
+                let message = format!("the store does not answer: {kind} '{name}' is its last good copy");
+                warnings.push(Warning::new("", 0, message));
+            }
+            Some(Stored { text: found.text, pod: found.pod.filter(|_| *kind == Kind::Model) })
+        });
+        Ok(stored.collect())
+    })?;
+    Ok(warnings)
+}
+
 /// Adds stored documents that the given ones name, and makes workloads of all.
 fn expand(ports: &Ports, mut bundle: Bundle, request: &ActionRequest, deadline: Deadline) -> Result<Loaded> {
-    bundle.complete(&request.target, |kind, name| -> Result<Option<String>> {
-        Ok(ports.records.document(kind.as_str(), name, deadline)?)
-    })?;
+    let warnings = complete(ports, &mut bundle, &request.target, deadline)?;
     if bundle.is_empty() && request.manifest.is_empty() {
         let message = format!("'{}' is neither a known workload nor a stored document", request.target);
         let error = Error::new(ErrorKind::NotFound, ErrorCode::WorkloadNotFound, message).at("target");
         return Err(error.hint("give its document: actionctl apply -f FILE"));
     }
+    workloads_of(ports, &bundle, request, warnings)
+}
+
+/// The workloads of a whole bundle.
+pub(super) fn workloads_of(
+    ports: &Ports,
+    bundle: &Bundle,
+    request: &ActionRequest,
+    mut warnings: Vec<Warning>,
+) -> Result<Loaded> {
     let settings = ports.settings.get();
-    let options = ExpandOptions {
-        verb: request.verb,
-        target: &request.target,
-        node: &settings.node,
-        ignore: &request.parameters.ignore,
-    };
-    let expansion = bundle.expand(&options)?;
+    let expansion = bundle.expand(&options(ports, request, &request.target, &settings.node))?;
     let workloads: Vec<_> = expansion.workloads.iter().map(|spec| spec.name.clone()).collect();
     let mut loaded = Loaded {
         target: expansion.target,
         aliases: expansion.names.into_iter().filter(|name| !workloads.contains(name)).collect(),
         workloads,
+        pods: expansion.pods,
         ..Loaded::default()
     };
-    if request.verb == Verb::Launch {
+    if matches!(request.verb, Verb::Launch | Verb::Update) {
         loaded.specs = expansion.workloads.into_iter().map(|spec| (spec.name.clone(), spec)).collect();
-        loaded.warnings = expansion.warnings;
+        warnings.extend(expansion.warnings);
+        loaded.schedule = expansion.schedule;
         let kept = bundle.documents();
         loaded.documents =
             kept.map(|kept| (kept.kind.as_str().to_owned(), kept.name.to_owned(), kept.text.to_owned())).collect();
     }
+    loaded.warnings = warnings;
     Ok(loaded)
 }

@@ -1,21 +1,22 @@
 //! Takes back what an action did, in reverse. Safe to run any number of times, and for steps of which nobody knows
 //! whether they happened: it looks first, and touches only what this very action made or changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::blueprint;
-use super::steps::{Drawings, run};
-use super::{Engines, Reporter};
+use super::outside::Reach;
+use super::steps::{Done, Drawings, run};
+use super::{Engines, Outside, Reporter, Settings};
 use crate::cancel::CancelToken;
 use crate::clock::Deadline;
 use crate::error::ErrorKind;
 use crate::hooks;
 use crate::model::action::{StepResult, StepState};
-use crate::model::plan::{Step, StepOp};
+use crate::model::plan::{NodeCommand, Step, StepOp};
 use crate::model::workload::labels;
 use crate::runtime::adapter::{Call, Change, NoProgress, Probe, RtResult, RuntimeAdapter, RuntimeError, StopOptions};
-use crate::storage::records::Intent;
+use crate::storage::records::{Desired, Intent};
 
 /// The time that undoing an action has, beside the action's own.
 pub const UNDO_BUDGET: Duration = Duration::from_secs(60);
@@ -38,12 +39,16 @@ pub struct Undone {
 pub struct Undo<'a> {
     /// The engine of each workload.
     pub engines: &'a Engines,
+    /// Other nodes, stored documents.
+    pub outside: &'a Outside,
     /// What was begun.
     pub intent: &'a Intent,
-    /// This node.
-    pub node: &'a str,
+    /// This node and what is set for it.
+    pub settings: &'a Settings,
     /// Told of each step that is taken back.
     pub reporter: &'a dyn Reporter,
+    /// Steps that failed without having reached anybody: there is nothing to take back.
+    pub unreached: &'a BTreeSet<usize>,
 }
 
 impl Undo<'_> {
@@ -53,13 +58,27 @@ impl Undo<'_> {
         let call = Call { deadline: Deadline::after(UNDO_BUDGET), cancel: &cancel, progress: &NoProgress };
         let mut undone = Undone::default();
         let mut asked = BTreeMap::new();
+        // Workloads that may still run on the node that they were to move to.
+        let mut in_doubt = BTreeSet::new();
+        let alone = &self.intent.undone_alone;
         for (index, step) in self.intent.plan.steps.iter().enumerate().rev() {
             let was_begun = matches!(results[index].state, StepState::Changed | StepState::Failed | StepState::Running);
-            if !was_begun {
+            let is_meant = alone.is_empty() || alone.contains(&step.workload);
+            if !was_begun || !is_meant || self.unreached.contains(&index) {
+                continue;
+            }
+            if in_doubt.contains(&step.workload) && !self.settings.return_from_silent_node && runs_again(&step.op) {
+                let message = format!("whether '{}' runs on its new node is not known", step.workload);
+                undone.left.push(format!("{} '{}' is not undone: {message}", step.op.word(), step.op.object()));
+                self.tell(&mut results[index], StepState::UndoFailed, message);
                 continue;
             }
             let answers = self.engine_answers(step, &mut asked);
-            match answers.and_then(|()| self.step(&call, step, results[index].state)) {
+            let taken_back = answers.and_then(|()| self.step(&call, step, results[index].state));
+            if taken_back.is_err() && matches!(step.op, StepOp::Delegate { command: NodeCommand::Start, .. }) {
+                in_doubt.insert(step.workload.clone());
+            }
+            match taken_back {
                 // After a crash nobody knows whether a running step was done: what is undone tells.
                 Ok(Change::Unchanged) if results[index].state == StepState::Running => {
                     self.tell(&mut results[index], StepState::Skipped, String::new());
@@ -120,6 +139,13 @@ impl Undo<'_> {
     }
 
     fn step(&self, call: &Call, step: &Step, state: StepState) -> RtResult<Change> {
+        match &step.op {
+            StepOp::Delegate { node, command } => return self.order_back(call, step, node, *command),
+            StepOp::Place { package, .. } => return self.place_back(call, step, package),
+            // There is no call to take tasks back; they go with the next Schedule.
+            StepOp::Admit { .. } => return Ok(Change::Unchanged),
+            _ => {}
+        }
         let adapter = self.engines.of(&step.workload)?;
         match &step.op {
             StepOp::Create { container } => self.remove_if_made(adapter, call, container),
@@ -160,6 +186,59 @@ impl Undo<'_> {
             | StepOp::Delegate { .. }
             | StepOp::Admit { .. }
             | StepOp::Place { .. } => Ok(Change::Unchanged),
+        }
+    }
+
+    /// What another node was asked for is asked back: what it started is stopped, what it stopped is started again.
+    fn order_back(&self, call: &Call, step: &Step, node: &str, command: NodeCommand) -> RtResult<Change> {
+        let ran = self
+            .intent
+            .before
+            .get(&step.workload)
+            .is_some_and(|record| record.desired == Desired::Running && record.spec.other_node() == Some(node));
+        let back = match command {
+            NodeCommand::Start if ran => return Ok(Change::Unchanged),
+            NodeCommand::Start => NodeCommand::Stop,
+            NodeCommand::Stop if ran || self.is_moved_from(node) => NodeCommand::Start,
+            NodeCommand::Stop | NodeCommand::Restart => return Ok(Change::Unchanged),
+        };
+        let mut drawings = Drawings::of_intent(self.intent, &self.settings.node);
+        if back == NodeCommand::Stop {
+            // What is stopped is what this action started.
+            drawings.before.remove(&step.workload);
+        } else if drawings.before.contains_key(&step.workload) {
+            drawings.specs.remove(&step.workload);
+        }
+        self.outside_step(&drawings, call, |reach| reach.order(&step.workload, node, back))
+    }
+
+    /// Whether the caller says that the workload was on this node, of which nothing is recorded.
+    fn is_moved_from(&self, node: &str) -> bool {
+        self.intent.request.parameters.source_node.as_deref() == Some(node)
+    }
+
+    fn place_back(&self, call: &Call, step: &Step, package: &str) -> RtResult<Change> {
+        let before = self.intent.before.get(&step.workload).map(|record| record.spec.node.clone());
+        let Some(node) = before.or_else(|| self.intent.request.parameters.source_node.clone()) else {
+            return Ok(Change::Unchanged);
+        };
+        let drawings = Drawings::of_intent(self.intent, &self.settings.node);
+        self.outside_step(&drawings, call, |reach| reach.place(package, &step.workload, &node))
+    }
+
+    fn outside_step(
+        &self,
+        drawings: &Drawings,
+        call: &Call,
+        step: impl FnOnce(&Reach) -> crate::error::Result<Done>,
+    ) -> RtResult<Change> {
+        let reach = Reach { outside: self.outside, drawings, deadline: call.deadline, cancel: call.cancel };
+        match step(&reach) {
+            Ok(_) => Ok(Change::Changed),
+            Err(error) if error.kind == ErrorKind::Unavailable => {
+                Err(RuntimeError::EngineNotAvailable { engine: "another node".to_owned(), reason: error.message })
+            }
+            Err(error) => Err(RuntimeError::Io { what: "outside of this node".to_owned(), reason: error.message }),
         }
     }
 
@@ -230,7 +309,13 @@ impl Undo<'_> {
             return Err(RuntimeError::NotFound { what: format!("a record of workload '{}'", step.workload) });
         };
         let specs = BTreeMap::from([(step.workload.clone(), (before.spec.clone(), before.revision.clone()))]);
-        let drawings = Drawings { specs, node: self.node, action_id: &before.action_id };
+        let drawings = Drawings {
+            specs,
+            before: BTreeMap::new(),
+            schedule: None,
+            node: &self.settings.node,
+            action_id: &before.action_id,
+        };
         match run(adapter, call, &drawings, &step.workload, op) {
             Ok(_) => Ok(Change::Changed),
             Err(error) if matches!(error.kind, ErrorKind::Unavailable | ErrorKind::DeadlineExceeded) => {
@@ -244,6 +329,11 @@ impl Undo<'_> {
             }),
         }
     }
+}
+
+/// Whether taking the step back makes a workload run again.
+fn runs_again(op: &StepOp) -> bool {
+    matches!(op, StepOp::Stop { .. } | StepOp::Remove { .. } | StepOp::Delegate { command: NodeCommand::Stop, .. })
 }
 
 /// Whether the engine is asked for anything when the step is taken back.

@@ -1,9 +1,9 @@
 //! What is refused before any effect: requests whose values do not fit, and documents beyond the node's ceiling. Pure.
 
 use super::Settings;
-use super::target::Loaded;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::model::action::{ActionRequest, Verb};
+use crate::model::workload::WorkloadSpec;
 
 /// The longest grace that is taken: one hour.
 pub const MAX_GRACE_MS: u64 = 3_600_000;
@@ -36,21 +36,32 @@ pub fn normalize(request: &mut ActionRequest) -> Result<()> {
     if parameters.force && request.verb != Verb::Remove {
         return Err(Error::invalid("parameters.force", format!("the verb '{}' takes no force", request.verb)));
     }
-    if !parameters.ignore.is_empty() && request.verb != Verb::Launch {
+    check_offload(request)?;
+    let parameters = &request.parameters;
+    if !parameters.ignore.is_empty() && !matches!(request.verb, Verb::Launch | Verb::Update) {
         return Err(Error::invalid("parameters.ignore", format!("the verb '{}' ignores nothing", request.verb)));
     }
     Ok(())
 }
 
-/// Holds the documents against the node's ceiling.
-pub fn check_ceiling(settings: &Settings, loaded: &Loaded) -> Result<()> {
-    for spec in loaded.specs.values() {
-        settings
-            .ceiling
-            .check(spec)
-            .map_err(|violations| crate::security::ceiling::refusal(&spec.name, &violations))?;
+/// Nodes belong to an offload, and the one it goes to has to be given.
+fn check_offload(request: &ActionRequest) -> Result<()> {
+    let (verb, parameters) = (request.verb, &request.parameters);
+    if verb == Verb::Offload && parameters.target_node.is_none() {
+        let error = Error::invalid("parameters.target_node", "an offload needs the node that it goes to");
+        return Err(Error { code: ErrorCode::MissingField, ..error });
+    }
+    for (field, given) in [("target_node", &parameters.target_node), ("source_node", &parameters.source_node)] {
+        if verb != Verb::Offload && given.is_some() {
+            return Err(Error::invalid(format!("parameters.{field}"), format!("the verb '{verb}' takes no node")));
+        }
     }
     Ok(())
+}
+
+/// Holds a workload against the node's ceiling.
+pub fn check_ceiling(settings: &Settings, spec: &WorkloadSpec) -> Result<()> {
+    settings.ceiling.check(spec).map_err(|violations| crate::security::ceiling::refusal(&spec.name, &violations))
 }
 
 #[cfg(test)]

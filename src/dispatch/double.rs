@@ -58,6 +58,8 @@ pub fn recovery(id: &str, verb: Verb, workload: &str) -> Recovery {
         engines: BTreeMap::new(),
         existed: BTreeMap::from([(workload.to_owned(), Vec::new())]),
         ran: BTreeMap::new(),
+        schedule: None,
+        undone_alone: BTreeSet::new(),
         accepted_ms: 0,
     };
     Recovery { intent, is_repair: false, tries: 0 }
@@ -125,6 +127,10 @@ impl ScriptedAct {
 }
 
 impl Act for ScriptedAct {
+    fn load_scenario(&self, scenario: &str, _deadline: Deadline) -> Result<(Verb, Loaded)> {
+        Ok((Verb::Launch, Loaded::only(scenario)))
+    }
+
     fn load(&self, request: &ActionRequest, _deadline: Deadline) -> Result<Loaded> {
         let known = self.script(|script| script.members.get(&request.target).cloned());
         Ok(known.unwrap_or_else(|| Loaded::only(&request.target)))

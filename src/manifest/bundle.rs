@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use super::document::{self, Document};
+use super::document::{self, Body, Document};
 use super::error::{ManifestError, ManifestErrorKind, ManifestResult};
 use super::expand::{self, ExpandOptions, Expansion, Root};
 use super::kind::Kind;
 use super::pod::Reading;
 use super::pullpiri::Reference;
 use super::{Limits, parse};
+use crate::model::action::Verb;
 use crate::model::text::shown;
 
 /// Documents that belong together. Every one in it has been read; no two have the same kind and name, and no two
@@ -33,6 +34,15 @@ pub struct DocumentText<'b> {
     pub name: &'b str,
     /// Its text as it came.
     pub text: &'b str,
+}
+
+/// A document that somebody has kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Its text; of a Model of which only the Pod is there, empty.
+    pub text: String,
+    /// Of a Model: the Pod that Pullpiri has made of it, whose specification counts.
+    pub pod: Option<String>,
 }
 
 /// A document that is named and not there: the first of these kinds that is found under this name is wanted.
@@ -69,14 +79,25 @@ impl Bundle {
         })
     }
 
-    /// Adds a document that was wanted. The text has to hold exactly this one.
-    pub fn add(&mut self, kind: Kind, name: &str, text: &str) -> Result<(), ManifestError> {
-        let mut parsed = parse::documents(text, &self.limits)?.into_iter();
-        let (Some(first), None) = (parsed.next(), parsed.next()) else {
-            let message = format!("the kept text of {kind} '{}' is not one document", shown(name));
-            return Err(ManifestError::new(ManifestErrorKind::Invalid, message));
+    /// Adds a document that was wanted. Each text has to hold exactly this one.
+    pub fn add(&mut self, kind: Kind, name: &str, stored: &Stored) -> Result<(), ManifestError> {
+        let only = |text: &str| {
+            let mut parsed = parse::documents(text, &self.limits)?.into_iter();
+            let (Some(first), None) = (parsed.next(), parsed.next()) else {
+                let message = format!("the kept text of {kind} '{}' is not one document", shown(name));
+                return Err(ManifestError::new(ManifestErrorKind::Invalid, message));
+            };
+            Ok(first)
         };
-        self.insert(first)?;
+        let parsed = match &stored.pod {
+            Some(pod) if stored.text.is_empty() => only(pod)?.as_model(),
+            Some(pod) => only(&stored.text)?.with_specification_of(only(pod)?),
+            None => only(&stored.text)?,
+        };
+        self.insert(parsed)?;
+        if let Some(document) = self.documents.last_mut() {
+            document.pod.clone_from(&stored.pod);
+        }
         match self.documents.last() {
             Some(document) if document.kind == kind && document.name == name => Ok(()),
             Some(_) | None => {
@@ -98,12 +119,12 @@ impl Bundle {
         }
     }
 
-    /// Adds what the target needs, as far as `find` gives it. What is still missing then is an error of
-    /// [`Self::expand`]. Asks for each document once.
+    /// Adds what the target needs, as far as `find` gives it, which is asked for several documents at once and answers in
+    /// their order. What is still missing then is an error of [`Self::expand`]. Asks for each document once.
     pub fn complete<E: From<ManifestError>>(
         &mut self,
         target: &str,
-        mut find: impl FnMut(Kind, &str) -> Result<Option<String>, E>,
+        mut find: impl FnMut(&[(Kind, &str)]) -> Result<Vec<Option<Stored>>, E>,
     ) -> Result<(), E> {
         let mut asked: BTreeSet<Wanted> = BTreeSet::new();
         loop {
@@ -111,15 +132,33 @@ impl Bundle {
             if new.is_empty() {
                 return Ok(());
             }
+            let mut candidates: Vec<(Kind, String)> = Vec::new();
+            for wanted in &new {
+                candidates.extend(wanted.kinds.iter().map(|kind| (*kind, wanted.name.clone())));
+            }
+            let asked_for: Vec<_> = candidates.iter().map(|(kind, name)| (*kind, name.as_str())).collect();
+            let mut found = candidates.iter().zip(find(&asked_for)?);
             for wanted in new {
-                for kind in &wanted.kinds {
-                    if let Some(text) = find(*kind, &wanted.name)? {
-                        self.add(*kind, &wanted.name, &text)?;
-                        break;
-                    }
+                let of_wanted: Vec<_> = found.by_ref().take(wanted.kinds.len()).collect();
+                let first = of_wanted.into_iter().find_map(|((kind, _), stored)| stored.map(|stored| (*kind, stored)));
+                if let Some((kind, stored)) = first {
+                    self.add(kind, &wanted.name, &stored)?;
                 }
                 asked.insert(wanted);
             }
+        }
+    }
+
+    /// What a Scenario that is here does with which Package.
+    pub fn action_of(&self, scenario: &str) -> Option<(Verb, &str)> {
+        match &self.find(Kind::Scenario, scenario)?.body {
+            Body::Scenario(scenario) => Some((scenario.action, &scenario.target.name)),
+            Body::Workload { .. }
+            | Body::Package(_)
+            | Body::Volume(_)
+            | Body::Network(_)
+            | Body::Schedule(_)
+            | Body::Kept => None,
         }
     }
 
@@ -184,6 +223,9 @@ impl Bundle {
                 None
             }
         };
+        if let Some(schedule) = package.as_ref().and_then(|package| package.schedule.as_ref()) {
+            want(Kind::Schedule, &schedule.name);
+        }
         for model in package.iter().flat_map(|package| &package.models) {
             want(Kind::Model, &model.model.name);
             model.volume.iter().for_each(|volume| want(Kind::Volume, &volume.name));

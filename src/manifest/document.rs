@@ -8,6 +8,7 @@ use super::pod::{self, Draft, Metadata, Reading};
 use super::pullpiri::{self, NetworkDocument, Package, Scenario};
 use super::reader::{Fields, Notes, Place};
 use super::volumes::Volumes;
+use crate::model::schedule::Schedule;
 use crate::model::text::shown;
 use crate::model::workload::ManifestFormat;
 
@@ -20,6 +21,8 @@ pub(super) struct Document {
     pub name: String,
     /// Its text as it came.
     pub text: String,
+    /// Of a stored Model: the Pod that Pullpiri has made of it.
+    pub pod: Option<String>,
     /// What it says.
     pub body: Body,
     /// Warnings and lines.
@@ -44,7 +47,9 @@ pub(super) enum Body {
     Volume(Volumes),
     /// A Network.
     Network(NetworkDocument),
-    /// A Node, Policy or Schedule: kept, without effect on a workload.
+    /// A Schedule.
+    Schedule(Schedule),
+    /// A Node or Policy: kept, without effect on a workload.
     Kept,
 }
 
@@ -57,6 +62,11 @@ impl Body {
     /// The Network that this is.
     pub fn as_network(&self) -> Option<&NetworkDocument> {
         if let Self::Network(network) = self { Some(network) } else { None }
+    }
+
+    /// The Schedule that this is.
+    pub fn as_schedule(&self) -> Option<&Schedule> {
+        if let Self::Schedule(schedule) = self { Some(schedule) } else { None }
     }
 
     /// The workload that this is.
@@ -78,7 +88,7 @@ pub(super) fn read(parsed: Parsed, reading: &mut Reading<'_>) -> ManifestResult<
     let body = body.map_err(|error| error.within(&notes.title))?;
     fields.skip(&["status"]);
     fields.finish(&mut notes);
-    Ok(Document { kind, name, text: parsed.text, body, notes })
+    Ok(Document { kind, name, text: parsed.text, pod: None, body, notes })
 }
 
 fn kind(fields: &mut Fields<'_>) -> ManifestResult<Kind> {
@@ -132,7 +142,7 @@ fn body(
         Kind::Network => pullpiri::network(fields.take("spec").as_ref(), notes).map(Body::Network),
         Kind::Node => pullpiri::node(fields.take("spec").as_ref(), notes).map(|()| Body::Kept),
         Kind::Policy => pullpiri::policy(&fields.require("spec")?, notes).map(|()| Body::Kept),
-        Kind::Schedule => pullpiri::schedule(fields, notes).map(|()| Body::Kept),
+        Kind::Schedule => pullpiri::schedule(name, fields, notes).map(Body::Schedule),
     }
 }
 

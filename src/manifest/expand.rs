@@ -1,6 +1,6 @@
 //! From documents to workloads: what the target is, which Models it has, and what its Package gives to each.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::bundle::Bundle;
 use super::checks;
@@ -11,8 +11,9 @@ use super::pod::Draft;
 use super::pullpiri::{NetworkDocument, Package, PackageModel, Reference, Scenario};
 use super::reader::Notes;
 use crate::model::action::{Ignorable, Verb, Warning};
+use crate::model::schedule::Schedule;
 use crate::model::text::shown;
-use crate::model::workload::{ManifestFormat, WorkloadSpec};
+use crate::model::workload::{Delegate, ManifestFormat, WorkloadSpec};
 
 /// The kinds that a target may be, in the order in which a name is looked for.
 pub(super) const TARGETS: &[Kind] = &[Kind::Scenario, Kind::Package, Kind::Model, Kind::Pod, Kind::Deployment];
@@ -31,6 +32,42 @@ pub struct ExpandOptions<'a> {
     pub node: &'a str,
     /// What the caller gives up.
     pub ignore: &'a BTreeSet<Ignorable>,
+    /// What a Package's Schedule comes to.
+    pub schedules: Schedules,
+    /// Whether workloads of other nodes go to these; otherwise they run on this node, with a warning.
+    pub delegates: bool,
+    /// Whether workloads may be moved: then what another node would be given is told of each.
+    pub moves: bool,
+    /// Whether somebody is asked what a Policy allows; otherwise it is known by its name only, with a warning.
+    pub policies: bool,
+}
+
+impl<'a> ExpandOptions<'a> {
+    /// On a node by itself: no scheduler, no other nodes, nobody to ask about a Policy.
+    pub fn new(verb: Verb, target: &'a str, node: &'a str, ignore: &'a BTreeSet<Ignorable>) -> Self {
+        Self {
+            verb,
+            target,
+            node,
+            ignore,
+            schedules: Schedules::Refused,
+            delegates: false,
+            moves: false,
+            policies: false,
+        }
+    }
+}
+
+/// What a Package's Schedule comes to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Schedules {
+    /// Its tasks are handed to a scheduler.
+    Admitted,
+    /// There is no scheduler: the Package is refused unless the caller gives the Schedule up.
+    #[default]
+    Refused,
+    /// There is no scheduler: the Package runs without, with a warning.
+    Ignored,
 }
 
 /// What a target is made of.
@@ -42,6 +79,10 @@ pub struct Expansion {
     pub names: Vec<String>,
     /// The workloads in the documents' order; never empty.
     pub workloads: Vec<WorkloadSpec>,
+    /// The real-time tasks that are to be admitted before the first start.
+    pub schedule: Option<Schedule>,
+    /// Where workloads may be moved: what another node would be given of each.
+    pub pods: BTreeMap<String, String>,
     /// What the caller should know.
     pub warnings: Vec<Warning>,
 }
@@ -79,7 +120,9 @@ fn as_root(document: &Document) -> Root<'_> {
     match &document.body {
         Body::Scenario(scenario) => Root::Scenario(document, scenario),
         Body::Package(package) => Root::Package(document, package),
-        Body::Workload { .. } | Body::Volume(_) | Body::Network(_) | Body::Kept => Root::Workloads(vec![document]),
+        Body::Workload { .. } | Body::Volume(_) | Body::Network(_) | Body::Schedule(_) | Body::Kept => {
+            Root::Workloads(vec![document])
+        }
     }
 }
 
@@ -91,7 +134,7 @@ fn is_top(bundle: &Bundle, document: &Document) -> bool {
             let has_name = |model: &PackageModel| model.model.name == document.name;
             document.kind == Kind::Model && package.models.iter().any(has_name)
         }
-        Body::Workload { .. } | Body::Volume(_) | Body::Network(_) | Body::Kept => false,
+        Body::Workload { .. } | Body::Volume(_) | Body::Network(_) | Body::Schedule(_) | Body::Kept => false,
     };
     TARGETS.contains(&document.kind) && !bundle.all().iter().any(is_named)
 }
@@ -99,8 +142,14 @@ fn is_top(bundle: &Bundle, document: &Document) -> bool {
 /// Expands the target to workloads.
 pub(super) fn expand(bundle: &Bundle, options: &ExpandOptions<'_>) -> ManifestResult<Expansion> {
     let Some(root) = root(bundle, options.target)? else { return Err(nothing(bundle, options.target)) };
-    let mut expansion =
-        Expansion { target: String::new(), names: Vec::new(), workloads: Vec::new(), warnings: Vec::new() };
+    let mut expansion = Expansion {
+        target: String::new(),
+        names: Vec::new(),
+        workloads: Vec::new(),
+        schedule: None,
+        pods: BTreeMap::new(),
+        warnings: Vec::new(),
+    };
     for document in bundle.all() {
         expansion.warnings.extend(document.notes.warnings());
     }
@@ -163,20 +212,12 @@ fn of_package(
     expansion: &mut Expansion,
 ) -> ManifestResult<()> {
     let title = &document.notes.title;
-    if let Some(schedule) = &package.schedule {
-        let name = &schedule.name;
-        if !options.ignore.contains(&Ignorable::Schedule) {
-            let message = format!("Schedule '{name}' cannot take effect: real-time scheduling is not built yet");
-            let error = ManifestError::new(ManifestErrorKind::Unsupported, message);
-            let error = error.at(&schedule.path, schedule.line).within(title);
-            return Err(error.hint("to run without it: --ignore schedule"));
-        }
-        let message = format!("{title}: Schedule '{name}' is ignored, as asked for");
-        expansion.warnings.push(Warning::new(&schedule.path, schedule.line, message));
-    }
-    if let Some(policy) = &package.policy {
+    if let Some(policy) = package.policy.as_ref().filter(|_| !options.policies) {
         let message = format!("{title}: Policy '{}' is known to the policy rules by its name only", policy.name);
         expansion.warnings.push(Warning::new(&policy.path, policy.line, message));
+    }
+    if let Some(reference) = &package.schedule {
+        expansion.schedule = schedule(bundle, options, reference, title, &mut expansion.warnings)?;
     }
     if expansion.target.is_empty() {
         expansion.target.clone_from(&document.name);
@@ -185,7 +226,8 @@ fn of_package(
     for model in &package.models {
         let mut notes = Notes::new(title.clone());
         let draft = of_model(bundle, model, title, &mut notes)?;
-        if let Some(node) = model.node.as_ref().filter(|node| node.name != options.node) {
+        let other = model.node.as_ref().filter(|node| node.name != options.node);
+        if let Some(node) = other.filter(|_| !options.delegates) {
             let what = format!("model '{}' is meant for node '{}' and runs on this node", model.model.name, node.name);
             notes.warn(&node.path, node.line, &what);
         }
@@ -197,10 +239,56 @@ fn of_package(
         if let Some(node) = &model.node {
             spec.node.clone_from(&node.name);
         }
+        let is_delegated = other.is_some() && options.delegates;
+        if is_delegated || options.moves {
+            let delegate = delegate(bundle, &spec, model.volume.as_ref())?;
+            expansion.pods.insert(spec.name.clone(), delegate.document.clone());
+            spec.delegate = is_delegated.then_some(delegate);
+        }
         push_name(expansion, &spec.name);
         expansion.workloads.push(spec);
     }
     Ok(())
+}
+
+/// The tasks of the Schedule that a Package names, where they are to be admitted.
+fn schedule(
+    bundle: &Bundle,
+    options: &ExpandOptions<'_>,
+    reference: &Reference,
+    title: &str,
+    warnings: &mut Vec<Warning>,
+) -> ManifestResult<Option<Schedule>> {
+    let name = &reference.name;
+    let message = match options.schedules {
+        _ if options.ignore.contains(&Ignorable::Schedule) => {
+            format!("{title}: Schedule '{name}' is ignored, as asked for")
+        }
+        Schedules::Ignored => format!("{title}: Schedule '{name}' is not in force: no TIMPANI is configured"),
+        Schedules::Refused => {
+            let message = format!("Schedule '{name}' cannot take effect: no TIMPANI is configured");
+            let error = ManifestError::new(ManifestErrorKind::Unsupported, message);
+            let error = error.at(&reference.path, reference.line).within(title);
+            return Err(
+                error.hint("to run without it: --ignore schedule; timpani.address and timpani.absent configure it")
+            );
+        }
+        Schedules::Admitted => {
+            return Ok(required(bundle, Kind::Schedule, reference, title)?.body.as_schedule().cloned());
+        }
+    };
+    warnings.push(Warning::new(&reference.path, reference.line, message));
+    Ok(None)
+}
+
+/// What another node is given of a workload.
+fn delegate(bundle: &Bundle, spec: &WorkloadSpec, volume: Option<&Reference>) -> ManifestResult<Delegate> {
+    let of_kind = |kind: &&Kind| kind.is_workload();
+    let document = TARGETS.iter().filter(of_kind).find_map(|kind| bundle.find(*kind, &spec.name));
+    let (pod, text) = document.map(|document| (document.pod.as_deref(), document.text.as_str())).unwrap_or_default();
+    let volume = volume.and_then(|volume| bundle.find(Kind::Volume, &volume.name)).map(|found| found.text.as_str());
+    let document = super::delegate::pod_of(&spec.name, pod, text, volume)?;
+    Ok(Delegate { node: spec.node.clone(), document })
 }
 
 /// A Model with the volumes and the network that its Package gives to it.
@@ -266,8 +354,15 @@ fn of_workloads(
         }
         let path = format!("{}.nodeName", draft.base);
         let line = document.notes.line(&path);
-        let spec = finish(bundle, draft.as_ref().clone(), expansion)?;
-        if !spec.node.is_empty() && spec.node != options.node {
+        let mut spec = finish(bundle, draft.as_ref().clone(), expansion)?;
+        let is_other = !spec.node.is_empty() && spec.node != options.node;
+        let is_delegated = is_other && options.delegates && document.kind != Kind::Deployment;
+        if is_delegated || options.moves {
+            let delegate = delegate(bundle, &spec, None)?;
+            expansion.pods.insert(spec.name.clone(), delegate.document.clone());
+            spec.delegate = is_delegated.then_some(delegate);
+        }
+        if is_other && !is_delegated {
             let title = &document.notes.title;
             let message = format!("{title}: is meant for node '{}' and runs on this node", shown(&spec.node));
             expansion.warnings.push(Warning::new(path, line, message));

@@ -15,6 +15,7 @@
 mod bundle;
 mod checks;
 mod container;
+mod delegate;
 mod document;
 mod error;
 mod expand;
@@ -34,9 +35,10 @@ mod volumes;
 #[cfg(test)]
 mod tests;
 
-pub use bundle::{Bundle, DocumentText, Wanted};
+pub use bundle::{Bundle, DocumentText, Stored, Wanted};
+pub use delegate::{annotated, moved};
 pub use error::{ManifestError, ManifestErrorKind};
-pub use expand::{ExpandOptions, Expansion};
+pub use expand::{ExpandOptions, Expansion, Schedules};
 pub use kind::Kind;
 
 /// Bounds on what is read.

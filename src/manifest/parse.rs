@@ -27,6 +27,31 @@ pub(super) struct Parsed {
     pub text: String,
 }
 
+impl Parsed {
+    /// A Pod that stands for the Model of its name.
+    pub fn as_model(mut self) -> Self {
+        if let Value::Map(entries) = &mut self.root.value {
+            for entry in entries.iter_mut().filter(|entry| entry.key == "kind") {
+                entry.value.value = Value::Scalar(Scalar { text: "Model".to_owned(), plain: true });
+            }
+        }
+        self
+    }
+
+    /// This document with the `spec` of another one.
+    pub fn with_specification_of(mut self, other: Self) -> Self {
+        let spec = match other.root.value {
+            Value::Map(entries) => entries.into_iter().find(|entry| entry.key == "spec"),
+            Value::List(_) | Value::Scalar(_) => None,
+        };
+        if let Value::Map(entries) = &mut self.root.value {
+            entries.retain(|entry| entry.key != "spec");
+            entries.extend(spec);
+        }
+        self
+    }
+}
+
 /// Reads every document that is not empty.
 pub(super) fn documents(text: &str, limits: &Limits) -> ManifestResult<Vec<Parsed>> {
     if text.len() > limits.max_bytes {

@@ -230,6 +230,7 @@ pub(super) fn read(
         volumes: sources,
         restart_policy: restart_policy(&mut fields, format, notes)?,
         grace_ms: grace(&mut fields, format)?,
+        delegate: None,
     };
     other_fields(&mut fields, notes)?;
     fields.finish(notes);

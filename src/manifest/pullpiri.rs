@@ -6,6 +6,7 @@ use super::names;
 use super::reader::{Fields, Notes, Place};
 use super::volumes::{self, Volumes};
 use crate::model::action::Verb;
+use crate::model::schedule::{Schedule, Task, TaskPolicy};
 
 /// A reference to another document, with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -253,28 +254,34 @@ fn trigger(place: &Place<'_>, notes: &mut Notes) -> ManifestResult<()> {
     Ok(())
 }
 
-/// Checks a Schedule, whose `spec` is a list of real-time tasks.
-pub(super) fn schedule(fields: &mut Fields<'_>, notes: &mut Notes) -> ManifestResult<()> {
+/// Reads a Schedule, whose `spec` is a list of real-time tasks.
+pub(super) fn schedule(name: &str, fields: &mut Fields<'_>, notes: &mut Notes) -> ManifestResult<Schedule> {
     if let Some(place) = fields.take("temporal_class") {
         place.word(&[("PERIODIC", ()), ("SPORADIC", ())])?;
     }
-    for item in fields.items("spec")? {
-        let mut task = item.fields()?;
-        task.require_text("name")?;
-        task.text("node_id")?;
-        if let Some(place) = task.take("policy") {
-            place.word(&[("NORMAL", ()), ("FIFO", ()), ("RR", ())])?;
+    let tasks = fields.items("spec")?.iter().map(|item| task(item, notes)).collect::<ManifestResult<_>>()?;
+    Ok(Schedule { name: name.to_owned(), tasks })
+}
+
+fn task(item: &Place<'_>, notes: &mut Notes) -> ManifestResult<Task> {
+    let mut fields = item.fields()?;
+    let policies = [("NORMAL", TaskPolicy::Normal), ("FIFO", TaskPolicy::Fifo), ("RR", TaskPolicy::RoundRobin)];
+    let policy = fields.take("policy").map(|place| place.word(&policies)).transpose()?.unwrap_or_default();
+    let cpu_affinity = match fields.take("cpu_affinity") {
+        Some(place) => {
+            let mask = place.text()?.parse::<u64>();
+            mask.map_err(|_| place.invalid("must be a mask of CPUs as a whole number"))?
         }
-        for name in ["priority", "period", "release_time", "runtime", "deadline", "max_dmiss"] {
-            task.take(name).map(|place| place.integer::<i32>(i64::from(i32::MIN), i64::from(i32::MAX))).transpose()?;
-        }
-        if let Some(place) = task.take("cpu_affinity") {
-            let is_mask = place.text()?.parse::<u64>().is_ok();
-            if !is_mask {
-                return Err(place.invalid("must be a mask of CPUs as a whole number"));
-            }
-        }
-        task.finish(notes);
-    }
-    Ok(())
+        None => 0,
+    };
+    let mut number = |field: &'static str| -> ManifestResult<i32> {
+        let place = fields.take(field);
+        let number = place.map(|place| place.integer::<i32>(i64::from(i32::MIN), i64::from(i32::MAX)));
+        Ok(number.transpose()?.unwrap_or_default())
+    };
+    let (priority, period_us, release_us) = (number("priority")?, number("period")?, number("release_time")?);
+    let (runtime_us, deadline_us, max_misses) = (number("runtime")?, number("deadline")?, number("max_dmiss")?);
+    let (name, node) = (fields.require_text("name")?, fields.text("node_id")?);
+    fields.finish(notes);
+    Ok(Task { name, priority, policy, cpu_affinity, period_us, release_us, runtime_us, deadline_us, node, max_misses })
 }

@@ -104,7 +104,7 @@ impl Verb {
 
     /// Whether the verb works in this version; the others are refused by name.
     pub fn is_built(self) -> bool {
-        !matches!(self, Self::Update | Self::Rollback | Self::Hibernate | Self::Wake | Self::Scale | Self::Offload)
+        !matches!(self, Self::Hibernate | Self::Wake | Self::Scale)
     }
 }
 
@@ -145,6 +145,13 @@ pub struct Parameters {
     /// Of an offload: the node that the workload has to be on; `None` is wherever it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source_node: Option<String>,
+    /// Of an offload: the Package that holds the model; `None` where the workload's record says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub package: Option<String>,
+    /// Of a launch: what is recorded as running on another node is started again there, because somebody found it not
+    /// to run.
+    #[serde(skip_serializing_if = "is_false")]
+    pub reconcile: bool,
     /// Of a start: the containers alone that have these names within the workload; empty is all.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub containers: BTreeSet<String>,

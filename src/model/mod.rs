@@ -5,6 +5,7 @@
 
 pub mod action;
 pub mod plan;
+pub mod pullpiri;
 pub mod report;
 pub mod resources;
 pub mod schedule;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::action::{Verb, Warning};
 
 /// What another node is asked to do with a workload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NodeCommand {
     /// Make it run from the document given.

@@ -67,12 +67,29 @@ pub struct WorkloadSpec {
     pub restart_policy: RestartPolicy,
     /// Between SIGTERM and SIGKILL, milliseconds; `None` takes the default of 10 s.
     pub grace_ms: Option<u64>,
+    /// Of a workload that runs on another node: what that one is given. `None`: it runs on this node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delegate: Option<Delegate>,
+}
+
+/// A workload's place on another node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delegate {
+    /// The node.
+    pub node: String,
+    /// The Pod document that the node gets, without annotations that tell where it comes from.
+    pub document: String,
 }
 
 impl WorkloadSpec {
     /// The engine's name of a container of this workload. Pullpiri calls it the same.
     pub fn container_name(&self, container: &str) -> String {
         format!("{}_{container}", self.name)
+    }
+
+    /// The node that it runs on, where that is another one.
+    pub fn other_node(&self) -> Option<&str> {
+        self.delegate.as_ref().map(|delegate| delegate.node.as_str())
     }
 
     /// The engine's name of a volume that lives with this workload.

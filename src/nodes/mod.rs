@@ -75,7 +75,8 @@ impl From<NodeError> for Error {
     fn from(error: NodeError) -> Self {
         let (kind, code) = match &error {
             NodeError::Unknown { .. } => (ErrorKind::FailedPrecondition, ErrorCode::NodeUnknown),
-            NodeError::Away { .. } | NodeError::Silent { .. } => (ErrorKind::Unavailable, ErrorCode::NodeUnavailable),
+            NodeError::Away { .. } => (ErrorKind::Unavailable, ErrorCode::NodeUnavailable),
+            NodeError::Silent { .. } => (ErrorKind::Unavailable, ErrorCode::NodeSilent),
             NodeError::Refused { .. } => (ErrorKind::FailedPrecondition, ErrorCode::NodeRefused),
             NodeError::Cancelled { .. } => (ErrorKind::Cancelled, ErrorCode::Cancelled),
         };

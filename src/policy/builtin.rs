@@ -322,7 +322,8 @@ mod tests {
             text.push_str(&format!("  - {{name: c{index}, image: \"{image}\"}}\n"));
         }
         let bundle = Bundle::parse(&text, &Limits::default()).unwrap();
-        let options = ExpandOptions { verb: Verb::Launch, target: "", node: "n", ignore: &BTreeSet::new() };
+        let ignore = BTreeSet::new();
+        let options = ExpandOptions::new(Verb::Launch, "", "n", &ignore);
         let mut specs = bundle.expand(&options).unwrap().workloads;
         specs[0].package = "lane-pkg".into();
         specs

@@ -3,6 +3,7 @@
 //! | key | value |
 //! |---|---|
 //! | `document/{kind}/{name}` | the document's text, as it came |
+//! | `copy/{key of the shared store}` | the last good copy of what the shared store has there |
 //! | `workload/{name}` | JSON of `records::WorkloadRecord` |
 //! | `intent/{action id}` | JSON of `records::Intent`; gone once the outcome is there |
 //! | `repair/{action id}` | JSON of `records::Intent`: an ended action that could not be undone whole, to be tried again |
@@ -13,6 +14,8 @@
 
 /// Every document.
 pub const DOCUMENTS: &str = "document/";
+/// Every last good copy of what a shared store has.
+pub const COPIES: &str = "copy/";
 /// Every workload.
 pub const WORKLOADS: &str = "workload/";
 /// Every action under way.
@@ -30,6 +33,11 @@ const LATEST: u64 = 1 << 63;
 /// The key of a document.
 pub fn document(kind: &str, name: &str) -> String {
     format!("{DOCUMENTS}{kind}/{name}")
+}
+
+/// The key of the last good copy of a shared store's key.
+pub fn copy(shared_key: &str) -> String {
+    format!("{COPIES}{shared_key}")
 }
 
 /// The key of a workload.

@@ -6,7 +6,7 @@
 //! Records are read by older and newer daemons: fields that a reader does not know are passed over, and a field that is
 //! added later has `serde(default)`, so that records without it are read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
@@ -16,6 +16,7 @@ use super::{Batch, Entry, StateStore, StoreError, StoreStats, keys};
 use crate::clock::Deadline;
 use crate::model::action::{ActionRequest, Outcome};
 use crate::model::plan::Plan;
+use crate::model::schedule::Schedule;
 use crate::model::workload::WorkloadSpec;
 
 /// What a workload shall be doing.
@@ -45,6 +46,21 @@ pub struct WorkloadRecord {
     pub action_id: String,
     /// Milliseconds since the epoch of that change.
     pub updated_ms: u64,
+    /// What it was before its description was replaced by `spec`: what a rollback returns to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Box<Previous>>,
+    /// The fingerprint of the description that a rollback has left; empty where `spec` is not the result of one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub returned_from: String,
+}
+
+/// A description that was in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Previous {
+    /// The workload as it was described.
+    pub spec: WorkloadSpec,
+    /// The fingerprint of `spec`.
+    pub revision: String,
 }
 
 /// An action that was begun: enough to finish or undo it after a crash.
@@ -64,6 +80,12 @@ pub struct Intent {
     pub existed: BTreeMap<String, Vec<String>>,
     /// Of the containers that existed before, those that ran: undoing leaves them running.
     pub ran: BTreeMap<String, Vec<String>>,
+    /// The real-time tasks that are admitted before the first start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Schedule>,
+    /// Of a partial action that ended: the workloads that are undone; empty is all.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub undone_alone: BTreeSet<String>,
     /// Milliseconds since the epoch.
     pub accepted_ms: u64,
 }
@@ -345,7 +367,18 @@ mod tests {
         let (target, engine) = ("w".to_owned(), "sim".to_owned());
         let plan = Plan { verb, target, engine, steps: Vec::new(), warnings: Vec::new() };
         let (specs, before, existed, ran) = Default::default();
-        Intent { request, plan, specs, before, engines: BTreeMap::new(), existed, ran, accepted_ms: 7 }
+        Intent {
+            request,
+            plan,
+            specs,
+            before,
+            engines: BTreeMap::new(),
+            existed,
+            ran,
+            schedule: None,
+            undone_alone: BTreeSet::new(),
+            accepted_ms: 7,
+        }
     }
 
     fn outcome(id: &str, ended_ms: u64) -> StoredOutcome {

@@ -71,7 +71,9 @@ pub trait SharedStore: StateStore {
     fn abilities(&self) -> Abilities;
 
     /// The entries of several keys, in their order, in as few round trips as the store allows.
-    fn get_many(&self, keys: &[String], deadline: Deadline) -> Result<Vec<Option<Entry>>, StoreError>;
+    fn get_many(&self, keys: &[String], deadline: Deadline) -> Result<Vec<Option<Entry>>, StoreError> {
+        keys.iter().map(|key| self.get(key, deadline)).collect()
+    }
 
     /// Begins to hold `key` with `value`. Returns at once; [`HeldKey::state`] tells what came of it.
     fn hold(&self, key: &str, value: &str) -> Result<Box<dyn HeldKey>, StoreError>;

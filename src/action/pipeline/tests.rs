@@ -6,16 +6,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::*;
-use crate::action::{PhaseClock, Reporter, Settings, SettingsCell};
+use crate::action::{Outside, PhaseClock, Reporter, Settings, SettingsCell};
 use crate::clock::SystemClock;
 use crate::manifest::Limits;
-use crate::model::action::{Parameters, StepResult};
+use crate::model::action::{Parameters, StepResult, StepState};
 use crate::policy::builtin::BuiltinPolicy;
 use crate::runtime::adapter::{Call, Change, ListFilter, NoProgress, RuntimeAdapter};
 use crate::runtime::registry::EngineRegistry;
 use crate::runtime::sim::SimRuntime;
 use crate::runtime::sim::config::{SimConfig, SimFailure, SimFailureKind, SimFault, SimOp};
 use crate::security::ceiling::Ceiling;
+use crate::storage::documents::Documents;
 use crate::storage::memory::MemoryStore;
 use crate::storage::records::Records;
 use crate::storage::{Batch, Entry, StateStore, StoreStats};
@@ -70,13 +71,15 @@ fn rig() -> Rig {
     let mut engines = EngineRegistry::new();
     engines.register(Arc::new(sim.clone())).unwrap();
     let store = Arc::new(Removable::default());
-    let settings = Settings { node: "n".into(), limits: Limits::default(), ceiling: Ceiling::default() };
+    let settings = Settings::alone("n".into(), Limits::default(), Ceiling::default());
+    let records = Records::new(Arc::clone(&store) as _);
     let ports = Ports {
         engines: Arc::new(engines),
-        records: Records::new(Arc::clone(&store) as _),
+        records: records.clone(),
         policy: Arc::new(BuiltinPolicy::load(&[]).unwrap()),
         clock: Arc::new(SystemClock),
         settings: Arc::new(SettingsCell::new(settings)),
+        outside: Outside::none(Documents::own(records)),
     };
     Rig { sim, store, pipeline: Pipeline::new(ports), cancel: CancelToken::new() }
 }

@@ -32,7 +32,7 @@ fn read_spec(name: &str) -> WorkloadSpec {
     );
     let bundle = Bundle::parse(&text, &Limits::default()).unwrap();
     let ignore = BTreeSet::new();
-    let options = ExpandOptions { verb: Verb::Launch, target: name, node: "n", ignore: &ignore };
+    let options = ExpandOptions::new(Verb::Launch, name, "n", &ignore);
     let mut spec = bundle.expand(&options).unwrap().workloads.remove(0);
     spec.network = NetworkMode::Named(vec!["net".into()]);
     spec
@@ -46,6 +46,8 @@ fn record(spec: &WorkloadSpec) -> WorkloadRecord {
         desired: Desired::Running,
         action_id: "before".into(),
         updated_ms: 0,
+        previous: None,
+        returned_from: String::new(),
     }
 }
 
@@ -106,8 +108,12 @@ fn changed(view: View) -> View {
     View { revision: revision(&spec), spec: Some(spec), ..view }
 }
 
+fn planned(verb: Verb, parameters: &Parameters, views: &[View]) -> Result<Plan> {
+    plan(&Asked { verb, target: "w", parameters, node: "n", schedule: None }, "sim", views)
+}
+
 fn steps(verb: Verb, view: &View) -> Vec<String> {
-    titles(&plan(verb, "w", "sim", &Parameters::default(), std::slice::from_ref(view)).unwrap().steps)
+    titles(&planned(verb, &Parameters::default(), std::slice::from_ref(view)).unwrap().steps)
 }
 
 fn titles(steps: &[Step]) -> Vec<String> {
@@ -115,13 +121,13 @@ fn titles(steps: &[Step]) -> Vec<String> {
 }
 
 fn refusal(verb: Verb, view: &View) -> Error {
-    plan(verb, "w", "sim", &Parameters::default(), std::slice::from_ref(view)).unwrap_err()
+    planned(verb, &Parameters::default(), std::slice::from_ref(view)).unwrap_err()
 }
 
 // req: AC-09
 #[test]
 fn launch_makes_ground_then_containers_then_starts_them_with_init_ones_first() {
-    let plan = plan(Verb::Launch, "w", "sim", &Parameters::default(), &[unknown("w")]).unwrap();
+    let plan = planned(Verb::Launch, &Parameters::default(), &[unknown("w")]).unwrap();
     let stages: Vec<Vec<String>> =
         plan.stages().iter().map(|stage| stage.iter().map(|index| plan.steps[*index].title()).collect()).collect();
     let expected: [&[&str]; 6] = [
@@ -159,7 +165,7 @@ fn launch_after_a_stop_starts_the_same_document_again_with_its_containers() {
 #[test]
 fn launch_after_a_stop_of_a_changed_document_has_its_images_before_anything_is_deleted() {
     let view = changed(known("w", ENDED, ENDED));
-    let plan = plan(Verb::Launch, "w", "sim", &Parameters::default(), &[view]).unwrap();
+    let plan = planned(Verb::Launch, &Parameters::default(), &[view]).unwrap();
     let titles = titles(&plan.steps);
     let pulls: BTreeSet<usize> = (0..titles.len()).filter(|index| titles[*index].starts_with("pull ")).collect();
     for (index, title) in titles.iter().enumerate() {
@@ -206,7 +212,7 @@ fn start_of_a_frozen_workload_is_refused_with_its_state() {
 fn stop_concerns_what_lives_and_takes_the_documents_grace() {
     let mut view = known("w", RUNNING, ContainerStatus::Created);
     view.record.as_mut().unwrap().spec.grace_ms = Some(500);
-    let plan = plan(Verb::Stop, "w", "sim", &Parameters::default(), &[view]).unwrap();
+    let plan = planned(Verb::Stop, &Parameters::default(), &[view]).unwrap();
     let stop = StepOp::Stop { container: "w_a".into(), grace_ms: 500, signal: "SIGTERM".into() };
     // Nothing of it runs any more then, so that its pod gives its ports back.
     let free = StepOp::StopPod { pod: "w".into() };
@@ -233,13 +239,13 @@ fn remove_of_what_runs_needs_force_and_terminate_stops_first() {
     let view = known("w", RUNNING, ENDED);
     assert_eq!(refusal(Verb::Remove, &view).code, ErrorCode::InvalidState);
     let forced = Parameters { force: true, ..Parameters::default() };
-    let forced = plan(Verb::Remove, "w", "sim", &forced, std::slice::from_ref(&view)).unwrap();
+    let forced = planned(Verb::Remove, &forced, std::slice::from_ref(&view)).unwrap();
     assert!(forced.steps.contains(&Step {
         workload: "w".into(),
         op: StepOp::Remove { container: "w_a".into(), force: true },
         after: BTreeSet::new()
     }));
-    let terminated = plan(Verb::Terminate, "w", "sim", &Parameters::default(), &[view]).unwrap();
+    let terminated = planned(Verb::Terminate, &Parameters::default(), &[view]).unwrap();
     let all = titles(&terminated.steps);
     let at = |title: &str| all.iter().position(|other| other == title).unwrap();
     assert!(terminated.steps[at("remove w_a")].after.contains(&at("stop w_a")));
@@ -265,7 +271,7 @@ fn pause_and_resume_concern_what_is_not_so_already() {
 #[test]
 fn image_and_network_are_made_once_for_workloads_of_one_engine_that_want_them_alike() {
     let count = |views: &[View], title: &str| {
-        let plan = plan(Verb::Launch, "p", "", &Parameters::default(), views).unwrap();
+        let plan = planned(Verb::Launch, &Parameters::default(), views).unwrap();
         titles(&plan.steps).iter().filter(|other| *other == title).count()
     };
     let alike = [unknown("v"), unknown("w")];
@@ -281,7 +287,7 @@ fn image_and_network_are_made_once_for_workloads_of_one_engine_that_want_them_al
 #[test]
 fn network_of_two_workloads_goes_once_when_the_members_of_both_are_gone() {
     let views = [known("v", RUNNING, ENDED), known("w", ENDED, ENDED)];
-    let plan = plan(Verb::Terminate, "p", "sim", &Parameters::default(), &views).unwrap();
+    let plan = planned(Verb::Terminate, &Parameters::default(), &views).unwrap();
     let removal: Vec<_> = plan.steps.iter().filter(|step| step.title() == "remove network net").collect();
     assert_eq!(removal.len(), 1);
     for container in ["remove v_a", "remove v_b", "remove w_a", "remove w_b"] {
@@ -302,8 +308,8 @@ fn verbs_that_are_not_built_are_refused_by_name() {
 #[test]
 fn step_that_waits_for_a_shared_one_comes_after_the_earlier_plan_of_its_own_workload() {
     let parameters = Parameters::default();
-    let stop = plan(Verb::Stop, "w", "sim", &parameters, &[known("w", RUNNING, RUNNING)]).unwrap();
-    let launch = plan(Verb::Launch, "p", "sim", &parameters, &[unknown("v"), unknown("w")]).unwrap();
+    let stop = planned(Verb::Stop, &parameters, &[known("w", RUNNING, RUNNING)]).unwrap();
+    let launch = planned(Verb::Launch, &parameters, &[unknown("v"), unknown("w")]).unwrap();
     let merged = merge(&[stop.clone(), launch]);
     let create = merged.iter().find(|step| step.title() == "create w_a").unwrap();
     // It waits for the image, which counts as a step of 'v', and all the same for the stop.
@@ -357,7 +363,7 @@ fn any_plans() -> impl Strategy<Value = Vec<Plan>> {
         let made = actions.into_iter().filter_map(|(verb, mut views, force)| {
             let mut seen = BTreeSet::new();
             views.retain(|view| seen.insert(view.name.clone()));
-            plan(verb, "p", "sim", &Parameters { force, ..Parameters::default() }, &views).ok()
+            planned(verb, &Parameters { force, ..Parameters::default() }, &views).ok()
         });
         made.collect()
     })
@@ -419,4 +425,117 @@ proptest! {
             offset = own.end;
         }
     }
+}
+
+/// The same workload on another node.
+fn on_node(view: View, node: &str) -> View {
+    let mut spec = view.spec.clone().unwrap();
+    spec.node = node.to_owned();
+    spec.delegate = Some(crate::model::workload::Delegate { node: node.to_owned(), document: "d".into() });
+    View { revision: revision(&spec), spec: Some(spec), engine: String::new(), ..view }
+}
+
+/// A workload that is recorded as doing this on another node.
+fn recorded_on(node: &str, desired: Desired) -> View {
+    let view = on_node(unknown("w"), node);
+    let record = WorkloadRecord { desired, engine: String::new(), ..record(view.spec.as_ref().unwrap()) };
+    View { record: Some(record), ..view }
+}
+
+#[test]
+fn update_stops_and_replaces_what_runs_once_its_images_are_there() {
+    let view = changed(known("w", RUNNING, RUNNING));
+    let plan = planned(Verb::Update, &Parameters::default(), std::slice::from_ref(&view)).unwrap();
+    let titles = titles(&plan.steps);
+    let place = |title: &str| titles.iter().position(|found| found == title).unwrap_or_else(|| panic!("{titles:?}"));
+    assert!(place("pull other") < place("stop w_a") && place("stop w_a") < place("remove w_a"));
+    assert!(place("remove w_a") < place("create w_a") && place("create w_a") < place("start w_a"));
+    assert!(plan.steps[place("stop w_a")].after.contains(&place("pull other")));
+    assert!(plan.steps[place("remove w_a")].after.contains(&place("stop w_a")));
+}
+
+#[test]
+fn update_of_what_is_unchanged_does_nothing_or_starts_it() {
+    assert_eq!(steps(Verb::Update, &known("w", RUNNING, RUNNING)), [""; 0]);
+    assert_eq!(steps(Verb::Rollback, &known("w", RUNNING, RUNNING)), [""; 0]);
+    assert!(steps(Verb::Update, &known("w", ENDED, ENDED)).contains(&"start w_a".to_owned()));
+    let new = planned(Verb::Update, &Parameters::default(), &[unknown("w")]).unwrap();
+    assert!(new.warnings[0].message.contains("was not there before"), "{:?}", new.warnings);
+}
+
+#[test]
+fn verbs_on_another_node_are_orders_and_repeating_them_is_none() {
+    let nothing: [&str; 0] = [];
+    assert_eq!(steps(Verb::Launch, &on_node(unknown("w"), "Z")), ["start on Z"]);
+    assert_eq!(steps(Verb::Launch, &recorded_on("Z", Desired::Running)), nothing);
+    assert_eq!(steps(Verb::Launch, &recorded_on("Z", Desired::Stopped)), ["start on Z"]);
+    assert_eq!(steps(Verb::Start, &recorded_on("Z", Desired::Running)), nothing);
+    assert_eq!(steps(Verb::Stop, &recorded_on("Z", Desired::Running)), ["stop on Z"]);
+    assert_eq!(steps(Verb::Stop, &recorded_on("Z", Desired::Stopped)), nothing);
+    assert_eq!(steps(Verb::Restart, &recorded_on("Z", Desired::Running)), ["restart on Z"]);
+    assert_eq!(steps(Verb::Terminate, &recorded_on("Z", Desired::Running)), ["stop on Z"]);
+    let reconcile = Parameters { reconcile: true, ..Parameters::default() };
+    let plan = planned(Verb::Launch, &reconcile, &[recorded_on("Z", Desired::Running)]).unwrap();
+    assert_eq!(titles(&plan.steps), ["restart on Z"], "whoever reconciles has seen that it does not run");
+    assert_eq!(refusal(Verb::Pause, &recorded_on("Z", Desired::Running)).code, ErrorCode::NotImplemented);
+    let other = View { revision: "other".into(), ..recorded_on("Z", Desired::Running) };
+    assert_eq!(refusal(Verb::Launch, &other).code, ErrorCode::WorkloadDiffers);
+}
+
+#[test]
+fn offload_takes_down_here_before_it_starts_there_and_then_writes_the_package() {
+    let mut view = on_node(known("w", RUNNING, RUNNING), "Z");
+    view.spec.as_mut().unwrap().package = "p".into();
+    view.engine = "sim".into();
+    let parameters = Parameters { target_node: Some("Z".into()), ..Parameters::default() };
+    let plan = planned(Verb::Offload, &parameters, std::slice::from_ref(&view)).unwrap();
+    let titles = titles(&plan.steps);
+    assert_eq!(titles[titles.len() - 3..], ["start on Z", "place on Z", "remove network net"], "{titles:?}");
+    let start = &plan.steps[titles.len() - 3];
+    let gone: Vec<_> = start.after.iter().map(|index| titles[*index].as_str()).collect();
+    assert!(gone.contains(&"remove w_a") && gone.contains(&"remove pod w"), "{gone:?}");
+    let back = View { record: Some(record(view.spec.as_ref().unwrap())), containers: Vec::new(), ..unknown("w") };
+    let to_here = planned(Verb::Offload, &parameters, &[back]).unwrap();
+    let first = to_here.steps.iter().find(|step| matches!(step.op, StepOp::Delegate { .. })).unwrap();
+    assert_eq!(first.title(), "stop on Z");
+    let elsewhere = Parameters { source_node: Some("Y".into()), ..parameters };
+    let error = planned(Verb::Offload, &elsewhere, &[recorded_then_meant("X", "Z")]).unwrap_err();
+    assert_eq!((error.code, error.field.as_str()), (ErrorCode::InvalidState, "parameters.source_node"));
+}
+
+/// A workload recorded on one node and meant for another.
+fn recorded_then_meant(node: &str, meant: &str) -> View {
+    let there = recorded_on(node, Desired::Running);
+    View { record: there.record, ..on_node(unknown("w"), meant) }
+}
+
+#[test]
+fn tasks_are_admitted_before_anything_starts_and_not_where_nothing_does() {
+    let schedule = Schedule { name: "s".into(), tasks: Vec::new() };
+    let parameters = Parameters::default();
+    let asked =
+        Asked { verb: Verb::Launch, target: "w", parameters: &parameters, node: "n", schedule: Some(&schedule) };
+    let plan_of = |view: View| plan(&asked, "sim", &[view]).unwrap();
+    let plan = plan_of(unknown("w"));
+    assert_eq!(plan.steps[0].title(), "admit s");
+    for step in plan.steps.iter().filter(|step| matches!(step.op, StepOp::Start { .. })) {
+        assert!(step.after.contains(&0), "{step:?}");
+    }
+    assert_eq!(titles(&plan_of(on_node(unknown("w"), "Z")).steps), ["admit s", "start on Z"]);
+    assert!(plan_of(known("w", RUNNING, RUNNING)).steps.is_empty());
+}
+
+#[test]
+fn daemons_own_restart_starts_the_named_containers_of_what_shall_run() {
+    let parameters = |names: &[&str]| Parameters {
+        supervised: true,
+        containers: names.iter().map(|name| (*name).to_owned()).collect(),
+        ..Parameters::default()
+    };
+    let view = known("w", ENDED, ENDED);
+    let plan = planned(Verb::Start, &parameters(&["b"]), std::slice::from_ref(&view)).unwrap();
+    assert_eq!(titles(&plan.steps), ["start w_b"]);
+    let stopped = WorkloadRecord { desired: Desired::Stopped, ..view.record.clone().unwrap() };
+    let plan = planned(Verb::Start, &parameters(&["b"]), &[View { record: Some(stopped), ..view }]).unwrap();
+    assert!(plan.steps.is_empty());
 }

@@ -30,12 +30,12 @@ fn refusal(text: &str) -> ManifestError {
 }
 
 fn expand(bundle: &Bundle, target: &str) -> Result<Expansion, ManifestError> {
-    bundle.expand(&ExpandOptions { verb: Verb::Launch, target, node: "HPC", ignore: &BTreeSet::new() })
+    bundle.expand(&ExpandOptions::new(Verb::Launch, target, "HPC", &BTreeSet::new()))
 }
 
 fn without_schedule(bundle: &Bundle, target: &str) -> Result<Expansion, ManifestError> {
     let ignore = BTreeSet::from([Ignorable::Schedule]);
-    bundle.expand(&ExpandOptions { verb: Verb::Launch, target, node: "HPC", ignore: &ignore })
+    bundle.expand(&ExpandOptions::new(Verb::Launch, target, "HPC", &ignore))
 }
 
 fn one(text: &str) -> WorkloadSpec {
@@ -58,14 +58,18 @@ fn path_and_line(error: &ManifestError) -> (&str, u32) {
     (&error.path, error.line)
 }
 
+fn stored(text: &str) -> Stored {
+    Stored { text: text.to_owned(), pod: None }
+}
+
 #[test]
 fn kept_text_of_another_document_is_refused() {
     let mut bundle = bundle("");
-    assert!(bundle.add(Kind::Pod, "other", &pod("")).is_err());
+    assert!(bundle.add(Kind::Pod, "other", &stored(&pod(""))).is_err());
     assert!(bundle.is_empty());
-    assert!(bundle.add(Kind::Pod, "p", "").is_err());
-    assert!(bundle.add(Kind::Pod, "p", &pod("")).is_ok());
-    assert!(bundle.add(Kind::Pod, "p", &pod("")).is_err());
+    assert!(bundle.add(Kind::Pod, "p", &stored("")).is_err());
+    assert!(bundle.add(Kind::Pod, "p", &stored(&pod(""))).is_ok());
+    assert!(bundle.add(Kind::Pod, "p", &stored(&pod(""))).is_err());
 }
 
 #[test]

@@ -85,7 +85,7 @@ fn schedule_of_a_package_is_refused_unless_given_up() {
 fn models_meant_for_another_node_run_here_with_a_warning() {
     let bundle = bundle(PULLPIRI);
     let ignore = BTreeSet::from([Ignorable::Schedule]);
-    let options = ExpandOptions { verb: Verb::Launch, target: "lane-keep-pkg", node: "ZONE1", ignore: &ignore };
+    let options = ExpandOptions::new(Verb::Launch, "lane-keep-pkg", "ZONE1", &ignore);
     let expansion = bundle.expand(&options).unwrap();
     assert_eq!(expansion.target, "lane-keep-pkg");
     assert_eq!(expansion.workloads[0].scenario, "");
@@ -100,16 +100,19 @@ fn launch_of_a_scenario_with_another_action_is_refused_naming_both() {
     assert!(error.message.contains("terminate") && error.message.contains("launch"), "{error}");
     assert_eq!(error.path, "spec.action");
     let ignore = BTreeSet::from([Ignorable::Schedule]);
-    let options = ExpandOptions { verb: Verb::Terminate, target: "", node: "HPC", ignore: &ignore };
+    let options = ExpandOptions::new(Verb::Terminate, "", "HPC", &ignore);
     assert!(bundle.expand(&options).is_ok());
 }
 
 #[test]
 fn documents_that_are_named_are_wanted_and_taken_from_where_they_are_kept() {
     let kept = bundle(PULLPIRI);
-    let find = |kind: Kind, name: &str| -> Result<Option<String>, ManifestError> {
-        let found = kept.documents().find(|document| document.kind == kind && document.name == name);
-        Ok(found.map(|document| document.text.to_owned()))
+    let find = |wanted: &[(Kind, &str)]| -> Result<Vec<Option<Stored>>, ManifestError> {
+        let one = |(kind, name): &(Kind, &str)| {
+            let found = kept.documents().find(|document| document.kind == *kind && document.name == *name);
+            found.map(|document| Stored { text: document.text.to_owned(), pod: None })
+        };
+        Ok(wanted.iter().map(one).collect())
     };
     let mut empty = bundle("");
     assert_eq!(empty.missing("lane-keep")[0].kinds[0], Kind::Scenario);
@@ -117,7 +120,9 @@ fn documents_that_are_named_are_wanted_and_taken_from_where_they_are_kept() {
     assert_eq!(empty.documents().count(), 0);
     let whole = without_schedule(&kept, "lane-keep").unwrap();
     assert_eq!(without_schedule(&empty, "lane-keep").unwrap().workloads, whole.workloads);
-    let absent = |_: Kind, _: &str| -> Result<Option<String>, ManifestError> { Ok(None) };
+    let absent = |wanted: &[(Kind, &str)]| -> Result<Vec<Option<Stored>>, ManifestError> {
+        Ok(wanted.iter().map(|_| None).collect())
+    };
     let mut unknown = bundle("");
     unknown.complete("nothing", absent).unwrap();
     let error = Error::from(expand(&unknown, "nothing").unwrap_err());
@@ -129,7 +134,7 @@ fn documents_that_are_named_and_nowhere_are_errors_with_the_place() {
     let parts: Vec<&str> = PULLPIRI.split_inclusive("---\n").collect();
     let bundle = bundle(&format!("{}{}", parts[0], parts[1]));
     let wanted: Vec<String> = bundle.missing("").into_iter().map(|wanted| wanted.name).collect();
-    assert_eq!(wanted, ["lane-core", "lane-vol"]);
+    assert_eq!(wanted, ["lane-keep-sched", "lane-core", "lane-vol"]);
     let error = Error::from(without_schedule(&bundle, "").unwrap_err());
     assert_eq!((error.code, error.field.as_str()), (ErrorCode::DocumentNotFound, "spec.models[0].name"));
 }

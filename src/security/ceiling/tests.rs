@@ -9,7 +9,8 @@ fn spec(pod: &str, container: &str) -> WorkloadSpec {
         "apiVersion: v1\nkind: Pod\nmetadata: {{name: p}}\nspec:\n  containers:\n  - {{name: c, image: i{container}}}\n{pod}"
     );
     let bundle = Bundle::parse(&text, &Limits::default()).unwrap();
-    let options = ExpandOptions { verb: Verb::Launch, target: "", node: "n", ignore: &BTreeSet::new() };
+    let ignore = BTreeSet::new();
+    let options = ExpandOptions::new(Verb::Launch, "", "n", &ignore);
     bundle.expand(&options).unwrap().workloads.remove(0)
 }
 

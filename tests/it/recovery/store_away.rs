@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use actioncontroller::action::{Pipeline, Ports, Settings, SettingsCell};
+use actioncontroller::action::{Outside, Pipeline, Ports, Settings, SettingsCell};
 use actioncontroller::application::history::History;
 use actioncontroller::application::status::Status;
 use actioncontroller::clock::{Deadline, SystemClock};
@@ -20,6 +20,7 @@ use actioncontroller::runtime::registry::EngineRegistry;
 use actioncontroller::runtime::sim::SimRuntime;
 use actioncontroller::runtime::sim::config::{SimConfig, SimFault, SimOp};
 use actioncontroller::security::ceiling::Ceiling;
+use actioncontroller::storage::documents::Documents;
 use actioncontroller::storage::memory::MemoryStore;
 use actioncontroller::storage::records::{Desired, Records};
 use actioncontroller::storage::{Batch, Entry, StateStore, StoreError, StoreStats};
@@ -100,7 +101,7 @@ impl Rig {
         engines.set_preference(vec!["sim".to_owned()]);
         engines.register(Arc::new(sim.clone())).unwrap();
         let engines = Arc::new(engines);
-        let settings = Settings { node: "test".to_owned(), limits: Limits::default(), ceiling: Ceiling::default() };
+        let settings = Settings::alone("test".to_owned(), Limits::default(), Ceiling::default());
         let settings = Arc::new(SettingsCell::new(settings));
         let pipeline = Pipeline::new(Ports {
             engines: Arc::clone(&engines),
@@ -108,6 +109,7 @@ impl Rig {
             policy: Arc::new(BuiltinPolicy::load(&[]).unwrap()),
             clock: Arc::new(SystemClock),
             settings: Arc::clone(&settings),
+            outside: Outside::none(Documents::own(records.clone())),
         });
         let ports = DispatchPorts {
             act: Arc::new(pipeline),

@@ -1,0 +1,66 @@
+//! What a workload's record becomes by an action that succeeded. Pure.
+
+use crate::model::action::Verb;
+use crate::model::workload::WorkloadSpec;
+use crate::storage::records::{Desired, Previous, WorkloadRecord};
+
+/// What is known of the workload once the action is done.
+#[derive(Debug, Clone, Copy)]
+pub struct Successor<'a> {
+    /// What was done.
+    pub verb: Verb,
+    /// The action.
+    pub action_id: &'a str,
+    /// What is recorded; `None` where nothing is.
+    pub before: Option<&'a WorkloadRecord>,
+    /// The workload as it is now.
+    pub spec: &'a WorkloadSpec,
+    /// The fingerprint of `spec`.
+    pub revision: &'a str,
+    /// Its engine; empty on another node.
+    pub engine: &'a str,
+    /// What it shall be doing.
+    pub desired: Desired,
+    /// Whether the action changed any of its workloads.
+    pub changed: bool,
+    /// Milliseconds since the epoch.
+    pub now_ms: u64,
+}
+
+impl Successor<'_> {
+    /// The record. The description before the present one is kept by launch and update, and used up by a rollback, so
+    /// that repeating a rollback does not go back and forth.
+    pub fn record(&self) -> WorkloadRecord {
+        let is_replaced = self.before.filter(|before| before.revision != self.revision);
+        let (previous, returned_from) = match (self.verb, is_replaced, self.before) {
+            (Verb::Rollback, Some(before), _) => (None, before.revision.clone()),
+            (Verb::Launch | Verb::Update, Some(before), _) => {
+                let previous = Previous { spec: before.spec.clone(), revision: before.revision.clone() };
+                (Some(Box::new(previous)), String::new())
+            }
+            // Of an update that changed others: what was before it is the same.
+            (Verb::Update, None, Some(_)) if self.changed => (None, String::new()),
+            (_, _, Some(before)) => (before.previous.clone(), before.returned_from.clone()),
+            (_, _, None) => (None, String::new()),
+        };
+        WorkloadRecord {
+            spec: self.spec.clone(),
+            revision: self.revision.to_owned(),
+            engine: if self.spec.delegate.is_some() { String::new() } else { self.engine.to_owned() },
+            desired: self.desired,
+            action_id: self.action_id.to_owned(),
+            updated_ms: self.now_ms,
+            previous,
+            returned_from,
+        }
+    }
+}
+
+/// Whether the record says all that the new one would, the time and the action apart.
+pub fn is_recorded(old: Option<&WorkloadRecord>, new: &WorkloadRecord) -> bool {
+    old.is_some_and(|old| {
+        let same =
+            |record: &WorkloadRecord| WorkloadRecord { action_id: String::new(), updated_ms: 0, ..record.clone() };
+        same(old) == same(new)
+    })
+}

@@ -1,0 +1,23 @@
+//! What Pullpiri's services know a workload by: annotations of its containers.
+
+use super::workload::WorkloadSpec;
+
+/// The Scenario.
+pub const SCENARIO: &str = "io.pullpiri.annotations.scenario";
+/// The Package.
+pub const PACKAGE: &str = "io.pullpiri.annotations.package";
+/// The Policy.
+pub const POLICY: &str = "io.pullpiri.annotations.policy";
+/// The model.
+pub const MODEL: &str = "io.pullpiri.annotations.model";
+/// The model, where StateManager looks for it.
+pub const STATE_MODELS: [&str; 2] = ["model", "pullpiri.model"];
+
+/// The annotations of a workload; none where it belongs to no Package.
+pub fn annotations(spec: &WorkloadSpec) -> impl Iterator<Item = (String, String)> {
+    let known = [(SCENARIO, &spec.scenario), (PACKAGE, &spec.package), (POLICY, &spec.policy), (MODEL, &spec.name)];
+    let models = STATE_MODELS.map(|key| (key, &spec.name));
+    let is_meant = !spec.package.is_empty();
+    let all = known.into_iter().chain(models).filter(move |(_, value)| is_meant && !value.is_empty());
+    all.map(|(key, value)| (key.to_owned(), value.clone())).collect::<Vec<_>>().into_iter()
+}
