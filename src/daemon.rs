@@ -89,7 +89,8 @@ impl Daemon {
         let status = Arc::new(Status::new(records.clone(), engines, Arc::clone(&settings)));
         let act = Arc::new(Pipeline::new(ports));
         let prune = pruner(&config, &records, &clock);
-        let dispatch_ports = DispatchPorts { act, status, history, clock: Arc::clone(&clock), prune };
+        let (told, faults) = (None, Arc::default());
+        let dispatch_ports = DispatchPorts { act, status, history, clock: Arc::clone(&clock), prune, told, faults };
         let dispatcher = Dispatcher::start(dispatch_config(&config), dispatch_ports).map_err(failed("threads"))?;
         let dispatcher = Arc::new(dispatcher);
         dispatcher.note_ended(ids);

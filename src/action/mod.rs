@@ -24,7 +24,7 @@ pub mod phases;
 mod pipeline;
 pub mod plan;
 mod recovery;
-mod scenario;
+pub mod scenario;
 pub mod steps;
 mod successor;
 mod target;

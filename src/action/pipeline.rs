@@ -202,6 +202,11 @@ impl Pipeline {
         let conclusion = Conclusion { pipeline: self, request, loaded, prepared };
         let changes = conclusion.conclude(intent, executed, &mut outcome, &context);
         context.phases.lap(Phase::Run);
+        if loaded.is_trigger && outcome.is_nothing() && changes.is_empty() {
+            outcome.ended_ms = self.ports.clock.now_ms();
+            outcome.phases = context.phases.phases();
+            return outcome;
+        }
         self.finish(request, outcome, changes, context)
     }
 

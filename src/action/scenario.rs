@@ -58,6 +58,7 @@ pub fn load(ports: &Ports, scenario: &str, deadline: Deadline) -> Result<(Verb, 
         loaded.workloads = loaded.specs.keys().cloned().collect();
     }
     loaded.aliases.insert(package);
+    loaded.is_trigger = true;
     // The condition has been met, or there is none: whoever triggers has looked.
     loaded.warnings.retain(|warning| warning.path != "spec.condition");
     Ok((verb, loaded))

@@ -29,6 +29,8 @@ pub struct Loaded {
     pub schedule: Option<Schedule>,
     /// Where policy may move workloads: what another node would be given of each.
     pub pods: BTreeMap<String, String>,
+    /// A Scenario's trigger, which callers repeat: where there is nothing to do, nothing is recorded.
+    pub is_trigger: bool,
     /// What the caller should know.
     pub warnings: Vec<Warning>,
 }
@@ -84,8 +86,24 @@ fn by_name(ports: &Ports, request: &ActionRequest, deadline: Deadline) -> Result
         }
         (_, Some(_)) => Ok(Loaded::only(target)),
         (Verb::Launch, None) => stored(ports, request, deadline),
+        (_, None) if request.parameters.package.is_some() => unrecorded(ports, request, deadline),
         (_, None) => members(ports, request, deadline),
     }
+}
+
+/// A model of a Package that nobody has recorded: where its documents say that it is on another node, it may have been
+/// started there before this daemon was.
+fn unrecorded(ports: &Ports, request: &ActionRequest, deadline: Deadline) -> Result<Loaded> {
+    let package = request.parameters.package.as_deref().unwrap_or_default();
+    let settings = ports.settings.get();
+    let mut bundle = Bundle::parse("", &settings.limits)?;
+    let mut loaded = Loaded::only(&request.target);
+    loaded.warnings = complete(ports, &mut bundle, package, deadline)?;
+    let expansion = bundle.expand(&options(ports, request, package, &settings.node))?;
+    let of_target = |spec: &WorkloadSpec| spec.name == request.target && spec.delegate.is_some();
+    let found = expansion.workloads.into_iter().find(of_target);
+    loaded.specs.extend(found.map(|spec| (spec.name.clone(), spec)));
+    Ok(loaded)
 }
 
 /// The recorded workloads of a Package or Scenario; the name itself where there are none.

@@ -1,5 +1,6 @@
 //! Workloads and actions as they are told to those who ask: nothing here changes anything.
 
 pub mod audience;
+pub mod faults;
 pub mod history;
 pub mod status;

@@ -14,12 +14,14 @@ use super::entry::{Entry, percent};
 use super::janitor::{Janitor, Prune};
 use super::lanes::{Lanes, Refusal};
 use super::readers::Readers;
+use super::scenarios::{Told, Triggers};
 use super::service::{
     ActionView, Batch, Cancelled, ExecQuery, Later, ListActions, LogsQuery, Page, PageQuery, PlanView, Progress,
     Service, Stepwise, WaitQuery, WatchEvent, WorkloadView,
 };
 use super::worker::{Budgets, Shared, refusal_error, reused};
 use crate::action::{Act, Recovery, fingerprint, normalize, plan};
+use crate::application::faults::Faults;
 use crate::application::history::History;
 use crate::application::status::Status;
 use crate::clock::{Clock, Deadline};
@@ -69,14 +71,21 @@ pub struct DispatchPorts {
     pub clock: Arc<dyn Clock>,
     /// Forgets old outcomes.
     pub prune: Prune,
+    /// Told of triggered actions that have ended.
+    pub told: Option<Told>,
+    /// Counts misses of real-time tasks.
+    pub faults: Arc<Faults>,
 }
 
 /// Runs actions and answers questions. Dropping it does not stop it; [`Dispatcher::stop`] does.
 pub struct Dispatcher {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     status: Arc<Status>,
     history: Arc<History>,
-    readers: Readers,
+    pub(super) readers: Readers,
+    pub(super) triggers: Arc<Triggers>,
+    pub(super) told: Option<Told>,
+    pub(super) faults: Arc<Faults>,
     janitor: Janitor,
     workers: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -98,6 +107,9 @@ impl Dispatcher {
             readers: Readers::start(config.readers, config.long_reads)?,
             janitor: Janitor::start(Arc::clone(&shared), ports.prune, Arc::clone(&ports.history))?,
             shared,
+            triggers: Arc::default(),
+            told: ports.told,
+            faults: ports.faults,
             status: ports.status,
             history: ports.history,
             workers: Mutex::new(workers),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use futures_util::Stream;
 
 use super::service::{ActionView, PlanView, Progress, StepView, WatchEvent};
-use crate::action::Reporter;
+use crate::action::{Loaded, Reporter};
 use crate::cancel::CancelToken;
 use crate::clock::Deadline;
 use crate::model::action::{ActionRequest, ActionState, Outcome, StepResult, StepState};
@@ -38,6 +38,8 @@ pub struct Entry {
     pub accepted_ms: u64,
     /// Its own time.
     pub deadline: Deadline,
+    /// What it concerns, where that was read before it was accepted.
+    pub loaded: Option<Box<Loaded>>,
     /// Ends it.
     pub token: CancelToken,
     state: Mutex<State>,
@@ -81,6 +83,7 @@ impl Entry {
             accepted: Instant::now(),
             accepted_ms,
             deadline: Deadline::after(budget),
+            loaded: None,
             token: CancelToken::new(),
             state: Mutex::new(state),
         }

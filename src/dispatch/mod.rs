@@ -10,7 +10,7 @@
 //! 6. The outcome goes to everyone who waits for it, exactly once, after a panic too (`entry`).
 //!
 //! Beside: `readers` answers what changes nothing, `batch_run` drives batches from the ends of their actions,
-//! `recoveries` brings what a crash or a failed undo left to its end, and `janitor`, woken by `alarm`, ends what waits too
+//! `scenarios` answers what Pullpiri's services ask, `recoveries` brings what a crash or a failed undo left to its end, and `janitor`, woken by `alarm`, ends what waits too
 //! long, retries recoveries, records what the store did not take, and prunes old outcomes.
 
 mod alarm;
@@ -25,8 +25,10 @@ mod lanes;
 mod log_feed;
 mod readers;
 mod recoveries;
+mod scenarios;
 pub mod service;
 mod worker;
 
 pub use dispatcher::{DispatchConfig, DispatchPorts, Dispatcher};
 pub use janitor::Prune;
+pub use scenarios::Told;

@@ -28,6 +28,9 @@ type Work = Box<dyn FnOnce() + Send>;
 /// for actions.
 const STORE_READERS: usize = 2;
 
+/// Threads that read documents of Scenarios, which may lie in a store that does not answer: they hold back nobody else.
+const SCENARIO_READERS: usize = 2;
+
 /// A bounded pool for short reads.
 struct Pool {
     sender: Mutex<Option<Sender<Work>>>,
@@ -71,6 +74,7 @@ impl Pool {
 pub struct Readers {
     engines: Pool,
     store: Pool,
+    scenarios: Pool,
     long: Arc<AtomicUsize>,
     most_long: usize,
     stop: CancelToken,
@@ -83,6 +87,7 @@ impl Readers {
         Ok(Self {
             engines: Pool::start("reader", threads)?,
             store: Pool::start("store-reader", STORE_READERS)?,
+            scenarios: Pool::start("scenario", SCENARIO_READERS)?,
             long: Arc::default(),
             most_long,
             stop: CancelToken::new(),
@@ -111,6 +116,16 @@ impl Readers {
         if let Err(error) = self.store.send(Box::new(guarded)) {
             log::debug!("no reader had room for a piece of work: {error}");
         }
+    }
+
+    /// Runs a short piece of work on the store, answered by whoever is waiting for it.
+    pub fn spare(&self, work: impl FnOnce() + Send + 'static) -> Result<()> {
+        let guarded = move || {
+            if catch_unwind(AssertUnwindSafe(work)).is_err() {
+                log::error!("a reader met a fault in this daemon");
+            }
+        };
+        self.scenarios.send(Box::new(guarded))
     }
 
     /// Runs a long read on a thread of its own.
@@ -160,6 +175,7 @@ impl Readers {
         self.stop.cancel("the Action Controller is stopping");
         self.engines.stop();
         self.store.stop();
+        self.scenarios.stop();
     }
 }
 

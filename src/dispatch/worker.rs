@@ -136,6 +136,11 @@ impl Shared {
 
     /// Accepts a request: a new action in its lane, or the one that runs under its id with an equal request.
     pub fn submit(&self, request: ActionRequest) -> Result<Arc<Entry>> {
+        self.submit_with(request, None)
+    }
+
+    /// As [`Shared::submit`], with what the action concerns where that is read already.
+    pub(super) fn submit_with(&self, request: ActionRequest, loaded: Option<Loaded>) -> Result<Arc<Entry>> {
         self.check_deadline(&request)?;
         let lane = request.verb.lane();
         if let Some(running) = self.inflight.find(&request.id) {
@@ -145,7 +150,9 @@ impl Shared {
             return Err(waits_for_recovery(&waiting));
         }
         self.lanes.reserve(lane).map_err(|refusal| refusal_error(refusal, lane))?;
-        let entry = Arc::new(self.entry(request));
+        let mut entry = self.entry(request);
+        entry.loaded = loaded.map(Box::new);
+        let entry = Arc::new(entry);
         if let Some(running) = self.inflight.enter(&entry, None) {
             self.lanes.give_back(lane);
             return attach(&running, &entry.fingerprint);
@@ -265,6 +272,9 @@ impl Shared {
     }
 
     fn load(&self, entry: &Entry) -> Result<Loaded> {
+        if let Some(loaded) = &entry.loaded {
+            return Ok(loaded.as_ref().clone());
+        }
         let load = || self.act.load(&entry.request, entry.deadline);
         catch_unwind(AssertUnwindSafe(load)).unwrap_or_else(|_| Err(panicked(entry)))
     }
@@ -313,7 +323,10 @@ impl Shared {
         if entry.token.is_cancelled() {
             self.inflight.note_superseded(entry);
         }
-        self.note_ended(&entry.request.id);
+        // A trigger that had nothing to do is not recorded: nobody knows its id, and there are many.
+        if entry.loaded.is_none() || !outcome.is_nothing() {
+            self.note_ended(&entry.request.id);
+        }
         self.leave(entry);
         entry.end(outcome);
     }

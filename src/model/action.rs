@@ -356,6 +356,13 @@ pub struct Outcome {
     pub failed: BTreeMap<String, Failure>,
 }
 
+impl Outcome {
+    /// Whether everything was as asked for already, so that nothing was done.
+    pub fn is_nothing(&self) -> bool {
+        self.state == ActionState::Succeeded && !self.changed && self.steps.is_empty()
+    }
+}
+
 /// The default time between SIGTERM and SIGKILL.
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 

@@ -9,7 +9,7 @@ use super::*;
 use crate::action::{Act, Context, PhaseClock, Pipeline, Ports, Recovered, Settings, SettingsCell, Silent};
 use crate::clock::SystemClock;
 use crate::manifest::{Limits, Schedules};
-use crate::model::action::{ActionRequest, ActionState, Outcome, Parameters, Verb};
+use crate::model::action::{ActionState, Outcome, Parameters, Verb};
 use crate::model::schedule::Schedule;
 use crate::nodes::NodeError;
 use crate::policy::builtin::BuiltinPolicy;

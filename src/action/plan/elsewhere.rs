@@ -39,6 +39,10 @@ pub(super) fn plan(builder: &mut Builder, view: &View, verb: Verb, node: &str, p
         Verb::Launch => (!runs).then_some(NodeCommand::Start),
         // What has no record, Pullpiri may have started before this daemon was there.
         Verb::Terminate => Some(NodeCommand::Stop),
+        // Likewise, where the caller names its Package.
+        Verb::Stop | Verb::Restart if !view.is_known() && parameters.package.is_some() => {
+            Some(if verb == Verb::Stop { NodeCommand::Stop } else { NodeCommand::Restart })
+        }
         _ if !view.is_known() && !view.superseded => return Err(view.unknown()),
         Verb::Start => (!runs).then_some(NodeCommand::Start),
         Verb::Stop | Verb::Kill => runs.then_some(NodeCommand::Stop),

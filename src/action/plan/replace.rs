@@ -22,7 +22,7 @@ pub(super) fn update(builder: &mut Builder, view: &View, parameters: &Parameters
     }
     if is_same_revision(view) && !view.is_elsewhere_than_meant() {
         return match view.other_node() {
-            Some(node) => elsewhere::plan(builder, view, Verb::Start, node, parameters),
+            Some(node) => elsewhere::plan(builder, view, Verb::Launch, node, parameters),
             None => super::start(builder, view, parameters),
         };
     }

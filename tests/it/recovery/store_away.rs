@@ -117,6 +117,8 @@ impl Rig {
             history: Arc::new(History::new(records.clone())),
             clock: Arc::new(SystemClock),
             prune: Box::new(|_, _| Ok(0)),
+            told: None,
+            faults: Arc::default(),
         };
         let config = DispatchConfig {
             workers: 2,
