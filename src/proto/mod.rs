@@ -5,11 +5,27 @@
 
 #[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
 #[rustfmt::skip]
+pub mod actioncontroller;
+
+#[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+#[rustfmt::skip]
+pub mod actioncontroller_grpc;
+
+#[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+#[rustfmt::skip]
 pub mod actions;
 
 #[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
 #[rustfmt::skip]
 pub mod actions_grpc;
+
+#[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+#[rustfmt::skip]
+pub mod etcd;
+
+#[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+#[rustfmt::skip]
+pub mod etcd_grpc;
 
 #[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
 #[rustfmt::skip]
@@ -21,7 +37,63 @@ pub mod health_grpc;
 
 #[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
 #[rustfmt::skip]
+pub mod kv;
+
+#[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+#[rustfmt::skip]
+pub mod nodeagent;
+
+#[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+#[rustfmt::skip]
+pub mod nodeagent_grpc;
+
+#[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+#[rustfmt::skip]
+pub mod nodeagent_workload;
+
+#[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+#[rustfmt::skip]
+pub mod policy;
+
+#[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+#[rustfmt::skip]
+pub mod policy_grpc;
+
+#[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+#[rustfmt::skip]
+pub mod policymanager;
+
+#[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+#[rustfmt::skip]
+pub mod policymanager_grpc;
+
+#[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+#[rustfmt::skip]
+pub mod rocksdbservice;
+
+#[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+#[rustfmt::skip]
+pub mod rocksdbservice_grpc;
+
+#[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+#[rustfmt::skip]
 pub mod rpc_status;
+
+#[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+#[rustfmt::skip]
+pub mod schedinfo;
+
+#[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+#[rustfmt::skip]
+pub mod schedinfo_grpc;
+
+#[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+#[rustfmt::skip]
+pub mod statemanager;
+
+#[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+#[rustfmt::skip]
+pub mod statemanager_grpc;
 
 #[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
 #[rustfmt::skip]
