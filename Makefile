@@ -16,7 +16,8 @@ DESTDIR ?=
 CARGO ?= cargo
 
 PACKAGES := cmake g++ pkg-config libssl-dev zlib1g-dev make podman catatonit crun runc conmon busybox-static \
-  docker-registry iproute2 netavark aardvark-dns iptables procps python3 python3-venv systemd
+  docker-registry iproute2 netavark aardvark-dns iptables procps python3 python3-venv systemd etcd-server \
+  etcd-client openssl
 
 .PHONY: help packages build release demo test fmt lint deny doc unit bench install clean
 

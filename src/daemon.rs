@@ -96,7 +96,9 @@ impl Daemon {
         dispatcher.note_ended(ids);
         recover(&dispatcher, &records)?;
         let health = Arc::new(HealthState::default());
-        let server = Server::start(&server_config(&config), Arc::clone(&dispatcher) as _, Arc::clone(&health), clock);
+        let pullpiri = config.pullpiri.enabled.then(|| Arc::clone(&dispatcher) as _);
+        let service = Arc::clone(&dispatcher) as _;
+        let server = Server::start(&server_config(&config), service, pullpiri, Arc::clone(&health), clock);
         let server = match server {
             Ok(server) => server,
             Err(error) => {
@@ -221,6 +223,7 @@ fn server_config(config: &Config) -> ServerConfig {
         max_message_bytes: u32::try_from(config.limits.message_bytes).unwrap_or(u32::MAX),
         streams_per_peer: config.limits.streams_per_peer,
         streams_unix: config.limits.streams_unix,
+        faults: config.pullpiri.faults.clone(),
         ..ServerConfig::default()
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::cancel::CancelToken;
 use crate::clock::Deadline;
-use crate::model::report::{ContainerReport, NodeReport, ScenarioChange};
+use crate::model::report::ScenarioChange;
 
 /// How telling fails.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -14,24 +14,11 @@ pub struct NotTold {
     pub reason: String,
 }
 
-/// Somebody who is told. One who has no use for something is not sent it, which is no failure.
+/// Somebody who is told.
 pub trait Audience: Send + Sync {
     /// For people and the log: `StateManager`.
     fn name(&self) -> &str;
 
     /// A Scenario went from one state to the next.
     fn scenario(&self, change: &ScenarioChange, deadline: Deadline, cancel: &CancelToken) -> Result<(), NotTold>;
-
-    /// All containers of the node. `is_new`: they are not the same as told last.
-    fn containers(
-        &self,
-        node: &str,
-        containers: &[ContainerReport],
-        is_new: bool,
-        deadline: Deadline,
-        cancel: &CancelToken,
-    ) -> Result<(), NotTold>;
-
-    /// The node itself.
-    fn node(&self, node: &NodeReport, deadline: Deadline, cancel: &CancelToken) -> Result<(), NotTold>;
 }

@@ -4,3 +4,4 @@ pub mod audience;
 pub mod faults;
 pub mod history;
 pub mod status;
+pub mod teller;

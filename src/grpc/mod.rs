@@ -5,6 +5,7 @@
 //! action means. A new call is a method in a contract under `proto/`, its conversions, and a handler of a few lines in
 //! the file of its service.
 
+pub mod client;
 pub mod convert;
 pub mod server;
 pub mod status;

@@ -4,6 +4,8 @@
 //! Enters: who is asked on which node, and how that is found out. Stays out: what an action means (that is `action`),
 //! and the wire (that is `grpc::client`). A new way to reach nodes implements [`NodeControl`].
 
+pub mod directory;
+
 use crate::cancel::CancelToken;
 use crate::clock::Deadline;
 use crate::error::{Error, ErrorCode, ErrorKind};

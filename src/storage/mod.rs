@@ -6,10 +6,12 @@
 
 pub mod documents;
 pub mod embedded;
+pub mod etcd;
 pub mod keys;
 pub mod memory;
 pub mod records;
 pub mod retention;
+pub mod rocksdb_service;
 pub mod shared;
 
 use crate::clock::Deadline;

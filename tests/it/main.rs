@@ -10,6 +10,7 @@ mod conformance;
 mod daemon;
 mod dispatch;
 mod end_to_end;
+mod etcd;
 mod grpc;
 mod manifests;
 mod overdue;

@@ -3,7 +3,7 @@
 mod crash;
 mod damage;
 mod full;
-mod suite;
+pub mod suite;
 
 use std::path::Path;
 use std::sync::{Arc, Barrier};

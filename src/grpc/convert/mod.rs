@@ -4,6 +4,7 @@
 //! and [`workloads`] write what they are told. Pure: no I/O and no waiting.
 
 pub mod actions;
+pub mod pullpiri;
 pub mod requests;
 pub mod workloads;
 

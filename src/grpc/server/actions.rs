@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use grpcio::{RpcContext, RpcStatus, ServerStreamingSink, UnarySink};
 
-use super::calls::Calls;
-use crate::dispatch::service::Service;
+use super::calls::{Calls, Served};
 use crate::grpc::convert::{actions as encode, requests as decode};
 use crate::grpc::status;
 use crate::model::action::{ActionState, Outcome};
@@ -29,7 +28,7 @@ impl ActionController for Actions {
     ) {
         let about = request.action.action_id.clone();
         let no_wait = request.no_wait;
-        let begin = |service: &dyn Service| {
+        let begin = |service: &Served| {
             let (action, wait) = decode::execute(request)?;
             Ok(if wait { service.execute(action) } else { service.accept(action) })
         };
@@ -43,7 +42,7 @@ impl ActionController for Actions {
         sink: UnarySink<CancelActionResponse>,
     ) {
         let about = request.action_id.clone();
-        let begin = |service: &dyn Service| {
+        let begin = |service: &Served| {
             let (id, reason, wait) = decode::cancel(request)?;
             Ok(service.cancel(&id, &reason, wait))
         };
@@ -66,7 +65,7 @@ impl ActionController for Actions {
 
     fn get_action(&self, context: RpcContext<'_>, request: GetActionRequest, sink: UnarySink<Action>) {
         let about = request.action_id.clone();
-        let begin = |service: &dyn Service| Ok(service.get_action(&decode::action_id(request.action_id)?));
+        let begin = |service: &Served| Ok(service.get_action(&decode::action_id(request.action_id)?));
         self.0.answer(&context, sink, about, begin, |view| Ok(encode::action(view)));
     }
 
@@ -77,13 +76,13 @@ impl ActionController for Actions {
         sink: ServerStreamingSink<WatchActionResponse>,
     ) {
         let about = request.action_id.clone();
-        let begin = |service: &dyn Service| Ok(service.watch(&decode::action_id(request.action_id)?));
+        let begin = |service: &Served| Ok(service.watch(&decode::action_id(request.action_id)?));
         self.0.stream(&context, sink, about, begin, |event| Ok(encode::event(event)));
     }
 
     fn list_actions(&self, context: RpcContext<'_>, request: ListActionsRequest, sink: UnarySink<ListActionsResponse>) {
         let about = request.target.clone();
-        let begin = |service: &dyn Service| Ok(service.list_actions(decode::list_actions(request)?));
+        let begin = |service: &Served| Ok(service.list_actions(decode::list_actions(request)?));
         self.0.answer(&context, sink, about, begin, |page| Ok(encode::action_page(page)));
     }
 

@@ -15,15 +15,20 @@ use grpcio::{RpcContext, RpcStatus, ServerStreamingSink, UnarySink, WriteFlags};
 
 use super::closing::Closing;
 use super::streams::Streams;
-use crate::dispatch::service::{Later, Service, Stepwise};
+use crate::dispatch::service::{Later, Pullpiri, Service, Stepwise};
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::grpc::status;
 
-/// What all calls share.
-pub(super) struct Calls {
+/// What handlers ask; a name for it, because only so closures take it whatever the lifetime of the reference.
+pub(super) type Served = dyn Service;
+/// Likewise.
+pub(super) type ServedPullpiri = dyn Pullpiri;
+
+/// What all calls to one service share.
+pub(super) struct Calls<S: ?Sized = dyn Service> {
     /// `None` once the server has stopped. gRPC keeps copies of handlers as long as it likes; this one reference is what
     /// they reach the service by, and it is taken away.
-    service: RwLock<Option<Arc<dyn Service>>>,
+    service: RwLock<Option<Arc<S>>>,
     streams: Arc<Streams>,
     /// Ends the calls that may be without end.
     endless: Closing,
@@ -52,9 +57,9 @@ impl Subject {
     }
 }
 
-impl Calls {
+impl<S: ?Sized + Send + Sync + 'static> Calls<S> {
     /// Calls that reach `service`, with its streams counted by `streams`.
-    pub fn new(service: Arc<dyn Service>, streams: Streams) -> Self {
+    pub fn new(service: Arc<S>, streams: Streams) -> Self {
         Self {
             service: RwLock::new(Some(service)),
             streams: Arc::new(streams),
@@ -64,7 +69,7 @@ impl Calls {
     }
 
     /// The service, or that the daemon is stopping.
-    pub fn service(&self) -> Result<Arc<dyn Service>> {
+    pub fn service(&self) -> Result<Arc<S>> {
         self.service.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(stopping)
     }
 
@@ -86,7 +91,7 @@ impl Calls {
         context: &RpcContext<'_>,
         sink: UnarySink<Q>,
         subject: impl Into<Subject>,
-        begin: impl FnOnce(&dyn Service) -> Result<Later<T>>,
+        begin: impl FnOnce(&S) -> Result<Later<T>>,
         finish: impl FnOnce(T) -> std::result::Result<Q, RpcStatus> + Send + 'static,
     ) where
         T: Send + 'static,
@@ -122,7 +127,7 @@ impl Calls {
         context: &RpcContext<'_>,
         mut sink: ServerStreamingSink<Q>,
         subject: impl Into<Subject>,
-        begin: impl FnOnce(&dyn Service) -> Result<Later<Stepwise<T>>>,
+        begin: impl FnOnce(&S) -> Result<Later<Stepwise<T>>>,
         encode: fn(T) -> Result<Q>,
     ) where
         T: Send + 'static,
@@ -152,7 +157,7 @@ impl Calls {
         if endless { &self.endless } else { &self.closing }
     }
 
-    fn begin<T>(&self, begin: impl FnOnce(&dyn Service) -> Result<T>) -> Result<T> {
+    fn begin<T>(&self, begin: impl FnOnce(&S) -> Result<T>) -> Result<T> {
         let service = self.service()?;
         guarded(|| begin(&*service))?
     }

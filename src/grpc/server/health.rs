@@ -9,8 +9,8 @@ use futures_util::Stream;
 use grpcio::{RpcContext, ServerStreamingSink, UnarySink};
 use protobuf::EnumOrUnknown;
 
-use super::calls::Calls;
-use crate::dispatch::service::{Later, Service, Stepwise};
+use super::calls::{Calls, Served};
+use crate::dispatch::service::{Later, Stepwise};
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::proto::health::health_check_response::ServingStatus;
 use crate::proto::health::{HealthCheckRequest, HealthCheckResponse};
@@ -87,7 +87,7 @@ impl Health {
 impl Contract for Health {
     fn check(&self, context: RpcContext<'_>, request: HealthCheckRequest, sink: UnarySink<HealthCheckResponse>) {
         let checked = self.status_of(&request.service);
-        let begin = |_: &dyn Service| {
+        let begin = |_: &Served| {
             let later: Later<ServingStatus> = Box::pin(std::future::ready(checked));
             Ok(later)
         };
@@ -102,7 +102,7 @@ impl Contract for Health {
     ) {
         let known = SERVICES.contains(&request.service.as_str());
         let watch: Stepwise<ServingStatus> = Box::pin(Watch { health: self.clone(), known, told: None, id: None });
-        let begin = |_: &dyn Service| {
+        let begin = |_: &Served| {
             let later: Later<Stepwise<ServingStatus>> = Box::pin(std::future::ready(Ok(watch)));
             Ok(later)
         };

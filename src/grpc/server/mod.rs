@@ -9,6 +9,7 @@ mod calls;
 mod closing;
 mod health;
 mod poll;
+mod pullpiri;
 mod streams;
 mod tcp;
 mod unix;
@@ -22,8 +23,8 @@ use std::time::Duration;
 use grpcio::{ChannelBuilder, ServerBuilder, ServerCredentials};
 
 use crate::clock::{Clock, Deadline};
-use crate::dispatch::service::Service;
-use crate::proto::{actions_grpc, health_grpc, workloads_grpc};
+use crate::dispatch::service::{Pullpiri, Service};
+use crate::proto::{actioncontroller_grpc, actions_grpc, health_grpc, schedinfo_grpc, workloads_grpc};
 use crate::transport::wait::wait_for;
 
 use calls::Calls;
@@ -61,6 +62,8 @@ pub struct ServerConfig {
     pub streams_per_peer: usize,
     /// The most streams on the unix socket.
     pub streams_unix: usize,
+    /// Where TIMPANI's faults are taken, `host:port`; empty for nowhere.
+    pub faults: String,
     /// Threads that carry calls.
     pub poll_threads: usize,
 }
@@ -75,6 +78,7 @@ impl Default for ServerConfig {
             max_message_bytes: 4 * 1024 * 1024,
             streams_per_peer: 32,
             streams_unix: 64,
+            faults: String::new(),
             poll_threads: 2,
         }
     }
@@ -153,45 +157,59 @@ pub struct Server {
     server: Option<grpcio::Server>,
     threads: Option<PollThreads>,
     calls: Arc<Calls>,
+    pullpiri: Option<Arc<Calls<dyn Pullpiri>>>,
     health: Arc<HealthState>,
     socket: Option<UnixSocket>,
     tcp: Vec<String>,
 }
 
 impl Server {
-    /// Listens and serves `service`. On return the socket is in its place and calls are taken.
+    /// Listens and serves `service` and, where it is given, what Pullpiri asks. On return the socket is in its place and
+    /// calls are taken.
     pub fn start(
         config: &ServerConfig,
         service: Arc<dyn Service>,
+        pullpiri: Option<Arc<dyn Pullpiri>>,
         health: Arc<HealthState>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ServerError> {
         if config.unix.is_none() && config.tcp.is_empty() {
             return Err(ServerError::NoAddress);
         }
-        config.tcp.iter().try_for_each(|address| tcp::check(address, config.insecure))?;
+        let faults = Some(&config.faults).filter(|address| !address.is_empty());
+        config.tcp.iter().chain(faults).try_for_each(|address| tcp::check(address, config.insecure))?;
         grpcio::redirect_log();
         let threads = PollThreads::start(config.poll_threads.max(1));
         let streams = Streams::new(config.streams_per_peer, config.streams_unix);
         let calls = Arc::new(Calls::new(service, streams));
         let workloads = workloads::Workloads { calls: Arc::clone(&calls), clock };
         let watched = health::Health { calls: Arc::clone(&calls), state: Arc::clone(&health) };
-        let server = ServerBuilder::new(threads.environment())
+        let pullpiri = pullpiri.map(|pullpiri| Arc::new(Calls::new(pullpiri, Streams::new(0, 0))));
+        let mut builder = ServerBuilder::new(threads.environment())
             .channel_args(connections(config, &threads).build_args())
             .register_service(actions_grpc::create_action_controller(actions::Actions(Arc::clone(&calls))))
             .register_service(workloads_grpc::create_workloads(workloads))
-            .register_service(health_grpc::create_health(watched))
-            .build()
-            .map_err(|error| ServerError::Core(error.to_string()))?;
+            .register_service(health_grpc::create_health(watched));
+        if let Some(calls) = &pullpiri {
+            let calls = pullpiri::PullpiriCalls(Arc::clone(calls));
+            builder =
+                builder.register_service(actioncontroller_grpc::create_action_controller_connection(calls.clone()));
+            if !config.faults.is_empty() {
+                builder = builder.register_service(schedinfo_grpc::create_fault_service(calls));
+            }
+        }
+        let server = builder.build().map_err(|error| ServerError::Core(error.to_string()))?;
         // From here on an early return stops what is there.
-        let mut this = Self { server: Some(server), threads: Some(threads), calls, health, socket: None, tcp: vec![] };
+        let (server, threads) = (Some(server), Some(threads));
+        let mut this = Self { server, threads, calls, pullpiri, health, socket: None, tcp: vec![] };
         this.listen(config)?;
         Ok(this)
     }
 
     fn listen(&mut self, config: &ServerConfig) -> Result<(), ServerError> {
         let Some(server) = &mut self.server else { return Ok(()) };
-        for address in &config.tcp {
+        let faults = Some(&config.faults).filter(|address| !address.is_empty());
+        for address in config.tcp.iter().chain(faults) {
             let failed = |_| ServerError::Bind { address: address.clone(), reason: tcp::reason(address) };
             let port = server.add_listening_port(address.as_str(), ServerCredentials::insecure()).map_err(failed)?;
             let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
@@ -239,6 +257,7 @@ impl Server {
         }
         let mut ended = wait_for(&mut shutdown, Deadline::after(grace)).is_some();
         self.calls.close();
+        self.pullpiri.iter().for_each(|calls| calls.close());
         if !ended {
             ended = wait_for(&mut shutdown, Deadline::after(AFTERMATH)).is_some();
         }

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use grpcio::{RpcContext, ServerStreamingSink, UnarySink};
 
-use super::calls::{Calls, Subject};
+use super::calls::{Calls, Served, Subject};
 use crate::clock::Clock;
-use crate::dispatch::service::Service;
 use crate::grpc::convert::{requests as decode, workloads as encode};
 use crate::proto::workloads::{
     ExecRequest, ExecResponse, GetWorkloadRequest, ListWorkloadsRequest, ListWorkloadsResponse, LogsRequest,
@@ -30,7 +29,7 @@ impl Contract for Workloads {
         sink: UnarySink<ListWorkloadsResponse>,
     ) {
         let about = request.package.clone();
-        let begin = |service: &dyn Service| {
+        let begin = |service: &Served| {
             let (page, package) = decode::list_workloads(request)?;
             Ok(service.list_workloads(page, &package))
         };
@@ -39,32 +38,32 @@ impl Contract for Workloads {
 
     fn get_workload(&self, context: RpcContext<'_>, request: GetWorkloadRequest, sink: UnarySink<Workload>) {
         let about = request.name.clone();
-        let begin = |service: &dyn Service| Ok(service.get_workload(&decode::name(request.name, "name")?));
+        let begin = |service: &Served| Ok(service.get_workload(&decode::name(request.name, "name")?));
         self.calls.answer(&context, sink, about, begin, |view| Ok(encode::workload(view)));
     }
 
     fn logs(&self, context: RpcContext<'_>, request: LogsRequest, sink: ServerStreamingSink<LogsResponse>) {
         let subject = Subject::new(request.workload.clone(), request.follow);
-        let begin = |service: &dyn Service| Ok(service.logs(decode::logs(request)?));
+        let begin = |service: &Served| Ok(service.logs(decode::logs(request)?));
         self.calls.stream(&context, sink, subject, begin, |chunk| chunk.map(encode::log_chunk));
     }
 
     fn exec(&self, context: RpcContext<'_>, request: ExecRequest, sink: UnarySink<ExecResponse>) {
         let about = request.workload.clone();
-        let begin = |service: &dyn Service| Ok(service.exec(decode::exec(request)?));
+        let begin = |service: &Served| Ok(service.exec(decode::exec(request)?));
         self.calls.answer(&context, sink, about, begin, |outcome| Ok(encode::exec_outcome(outcome)));
     }
 
     fn stats(&self, context: RpcContext<'_>, request: StatsRequest, sink: UnarySink<StatsResponse>) {
         let about = request.workload.clone();
         let clock = Arc::clone(&self.clock);
-        let begin = |service: &dyn Service| Ok(service.stats(&decode::name(request.workload, "workload")?));
+        let begin = |service: &Served| Ok(service.stats(&decode::name(request.workload, "workload")?));
         self.calls.answer(&context, sink, about, begin, move |stats| Ok(encode::stats(stats, clock.now_ms())));
     }
 
     fn wait(&self, context: RpcContext<'_>, request: WaitRequest, sink: UnarySink<WaitResponse>) {
         let subject = Subject::new(request.workload.clone(), true);
-        let begin = |service: &dyn Service| Ok(service.wait(decode::wait(request)?));
+        let begin = |service: &Served| Ok(service.wait(decode::wait(request)?));
         self.calls.answer(&context, sink, subject, begin, |view| Ok(encode::waited(view)));
     }
 }

@@ -13,7 +13,7 @@ use super::double::Double;
 use super::{Rig, long, stop_of, unix};
 
 fn start(config: &ServerConfig) -> Result<Server, ServerError> {
-    Server::start(config, Arc::new(Double::default()), Arc::new(HealthState::new()), Arc::new(SystemClock))
+    Server::start(config, Arc::new(Double::default()), None, Arc::new(HealthState::new()), Arc::new(SystemClock))
 }
 
 #[test]

@@ -52,7 +52,7 @@ impl Rig {
         change(&mut config);
         let (service, health) = (Arc::new(Double::default()), Arc::new(HealthState::new()));
         let clock = Arc::new(ManualClock::new(7_000));
-        let server = Server::start(&config, service.clone(), health.clone(), clock).unwrap();
+        let server = Server::start(&config, service.clone(), None, health.clone(), clock).unwrap();
         let environment = Arc::new(Environment::new(1));
         Self { service, health, server: Some(server), socket, environment, channels: Mutex::default(), _folder: folder }
     }

@@ -1,0 +1,173 @@
+//! [`Client`]: calls to a cluster of etcd: members in turn, users, and what its errors mean.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use grpcio::{CallOption, MetadataBuilder, Method, RpcStatusCode};
+
+use super::{EtcdConfig, NAME, StoreError};
+use crate::cancel::{CancelToken, Urge};
+use crate::clock::Deadline;
+use crate::proto::etcd::AuthenticateRequest;
+use crate::proto::etcd_grpc::AUTH_AUTHENTICATE;
+use crate::transport::channel::{Bounds, ChannelThreads, Peer, PeerError, Retry};
+
+/// Between two rounds over all members, at least and at most.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(800));
+
+/// The least that one member is given to answer, so that a busy one is not taken for a dead one.
+const LEAST: Duration = Duration::from_millis(500);
+
+/// A cluster.
+pub struct Client {
+    members: Vec<Peer>,
+    /// The member that answered last.
+    good: AtomicUsize,
+    user: Option<(String, String)>,
+    token: Mutex<String>,
+    timeout: Duration,
+}
+
+/// What becomes of a call that failed at one member.
+enum Failed {
+    /// Nothing was done: another member, or a later try, may do it.
+    Undone(String),
+    /// The user's token is not taken.
+    Token(String),
+    /// It is over.
+    Final(StoreError),
+}
+
+impl Client {
+    /// The cluster of these members.
+    pub fn new(config: EtcdConfig, threads: &ChannelThreads) -> Self {
+        let peer = |endpoint: &String| Peer::new(NAME, endpoint.as_str(), threads, config.tls.as_ref());
+        Self {
+            members: config.endpoints.iter().map(peer).collect(),
+            good: AtomicUsize::new(0),
+            user: config.user,
+            token: Mutex::default(),
+            timeout: config.timeout,
+        }
+    }
+
+    /// A call that changes nothing: it may be asked again.
+    pub fn read<Q, R: Unpin>(&self, method: &Method<Q, R>, request: &Q, deadline: Deadline) -> Result<R, StoreError> {
+        self.call(method, request, deadline, true)
+    }
+
+    /// A call that changes something: it is not sent again where it may have been done.
+    pub fn write<Q, R: Unpin>(&self, method: &Method<Q, R>, request: &Q, deadline: Deadline) -> Result<R, StoreError> {
+        self.call(method, request, deadline, false)
+    }
+
+    fn call<Q, R: Unpin>(
+        &self,
+        method: &Method<Q, R>,
+        request: &Q,
+        deadline: Deadline,
+        repeats: bool,
+    ) -> Result<R, StoreError> {
+        let deadline = deadline.at_most(self.timeout);
+        let cancel = CancelToken::new();
+        let (mut pause, mut renewed) = (PAUSE.0, false);
+        let mut last = format!("the time for asking {NAME} was over");
+        while !deadline.is_over() {
+            let first = self.good.load(Ordering::Relaxed);
+            for offset in 0..self.members.len() {
+                let index = (first + offset) % self.members.len();
+                match self.ask(index, method, request, deadline, repeats) {
+                    Ok(answer) => {
+                        self.good.store(index, Ordering::Relaxed);
+                        return Ok(answer);
+                    }
+                    Err(Failed::Undone(why)) => last = why,
+                    Err(Failed::Token(why)) if renewed => return Err(StoreError::Unavailable(why)),
+                    Err(Failed::Token(why)) => {
+                        renewed = true;
+                        self.forget_token();
+                        last = why;
+                    }
+                    Err(Failed::Final(error)) => return Err(error),
+                }
+                if deadline.is_over() {
+                    break;
+                }
+            }
+            cancel.wait(Urge::Cancel, deadline.at_most(pause));
+            pause = (pause * 2).min(PAUSE.1);
+        }
+        Err(StoreError::Unavailable(last))
+    }
+
+    fn ask<Q, R: Unpin>(
+        &self,
+        index: usize,
+        method: &Method<Q, R>,
+        request: &Q,
+        deadline: Deadline,
+        repeats: bool,
+    ) -> Result<R, Failed> {
+        let share = self.timeout / u32::try_from(self.members.len().clamp(1, 3)).unwrap_or(1);
+        let own = deadline.at_most(share.max(LEAST));
+        let member = &self.members[index];
+        let options = self.options(member, own)?;
+        let cancel = CancelToken::new();
+        let bounds = Bounds { deadline: own, cancel: &cancel };
+        let answer = member.call_with(method, request, options, bounds, Retry::Never);
+        answer.map_err(|error| meaning(error, repeats))
+    }
+
+    fn options(&self, member: &Peer, deadline: Deadline) -> Result<CallOption, Failed> {
+        let Some((name, password)) = &self.user else { return Ok(CallOption::default()) };
+        let mut token = self.token.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if token.is_empty() {
+            let (name, password) = (name.clone(), password.clone());
+            let request = AuthenticateRequest { name, password, ..AuthenticateRequest::default() };
+            let cancel = CancelToken::new();
+            let bounds = Bounds { deadline, cancel: &cancel };
+            let answer = member.call(&AUTH_AUTHENTICATE, &request, bounds, Retry::Never);
+            token = answer.map_err(|error| meaning(error, true))?.token;
+            self.token.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&token);
+        }
+        let refused = |error: grpcio::Error| {
+            Failed::Final(StoreError::Unavailable(format!("{NAME}'s token cannot be sent: {error}")))
+        };
+        let mut headers = MetadataBuilder::with_capacity(1);
+        headers.add_str("token", &token).map_err(refused)?;
+        Ok(CallOption::default().headers(headers.build()))
+    }
+
+    fn forget_token(&self) {
+        self.token.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+/// What a failure means for a call that may be repeated, or may not.
+fn meaning(error: PeerError, repeats: bool) -> Failed {
+    let text = error.to_string();
+    let away = |text: String| Failed::Final(StoreError::Unavailable(text));
+    match error {
+        PeerError::Away { .. } => Failed::Undone(text),
+        // These etcd says before it does anything.
+        PeerError::Silent { ref reason, .. } if reason.contains("etcdserver: no leader") => Failed::Undone(text),
+        PeerError::Silent { .. } if repeats => Failed::Undone(text),
+        PeerError::Silent { .. } | PeerError::Cancelled { .. } => away(text),
+        PeerError::Refused { code, ref message, .. } => match code {
+            RpcStatusCode::RESOURCE_EXHAUSTED if message.contains("space exceeded") => {
+                Failed::Final(StoreError::Full(text))
+            }
+            RpcStatusCode::RESOURCE_EXHAUSTED if message.contains("too many requests") => Failed::Undone(text),
+            RpcStatusCode::UNAUTHENTICATED => Failed::Token(text),
+            // etcd's own bound, and that of its gRPC server.
+            RpcStatusCode::INVALID_ARGUMENT | RpcStatusCode::RESOURCE_EXHAUSTED
+                if message.contains("too large") || message.contains("larger than max") =>
+            {
+                let key = "a batch".to_owned();
+                Failed::Final(StoreError::Damaged { key, reason: message.clone() })
+            }
+            _ => away(text),
+        },
+    }
+}
