@@ -4,26 +4,31 @@
 //! Stop: health NOT_SERVING and the server (it holds clones of the service), dispatcher (workers end or are cancelled
 //! at a limit), engines, store.
 
+mod peers;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::action::{Outside, Pipeline, Ports, Recovery, Settings, SettingsCell};
+use crate::action::{Pipeline, Ports, Recovery, Settings, SettingsCell};
 use crate::application::history::History;
 use crate::application::status::Status;
+use crate::application::teller::{Teller, changes_of};
 use crate::clock::{Clock, Deadline, SystemClock};
 use crate::config::Config;
-use crate::dispatch::{DispatchConfig, DispatchPorts, Dispatcher};
+use crate::dispatch::{DispatchConfig, DispatchPorts, Dispatcher, Told};
 use crate::grpc::server::{HealthState, Server, ServerConfig, UnixConfig};
 use crate::manifest::Limits;
 use crate::policy::builtin::BuiltinPolicy;
+use crate::policy::{Chain, PolicyGate};
 use crate::runtime::podman::{Podman, PodmanConfig};
 use crate::runtime::registry::EngineRegistry;
 use crate::runtime::sim::SimRuntime;
 use crate::security::ceiling::Ceiling;
-use crate::storage::documents::Documents;
+use crate::storage::StateStore;
 use crate::storage::embedded::EmbeddedStore;
 use crate::storage::records::Records;
 use crate::storage::retention::Retention;
+use crate::transport::channel::ChannelThreads;
 
 /// Of the shutdown's time, what undoing cancelled actions may take.
 const UNDO_SHARE: u32 = 4;
@@ -56,6 +61,7 @@ pub struct Daemon {
     server: Server,
     health: Arc<HealthState>,
     dispatcher: Arc<Dispatcher>,
+    teller: Teller,
     settings: Arc<SettingsCell>,
     policy: Arc<BuiltinPolicy>,
     records: Records,
@@ -73,23 +79,27 @@ impl Daemon {
         let policy = Arc::new(policy(&config)?);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let opened = EmbeddedStore::open(&config.state_dir, &Default::default()).map_err(failed("store"))?;
-        let records = Records::new(Arc::new(opened.store));
+        let own: Arc<dyn StateStore> = Arc::new(opened.store);
+        let records = Records::new(Arc::clone(&own));
+        let threads = ChannelThreads::start();
+        let shared = peers::shared_store(&config, &threads)?;
         let engines = Arc::new(engines(&config)?);
         let settings = Arc::new(SettingsCell::new(settings(&config)));
         let ports = Ports {
             engines: Arc::clone(&engines),
             records: records.clone(),
-            policy: Arc::clone(&policy) as _,
+            policy: gates(&config, &policy, &threads),
             clock: Arc::clone(&clock),
             settings: Arc::clone(&settings),
-            outside: Outside::none(Documents::own(records.clone())),
+            outside: peers::outside(&config, &own, shared.as_ref(), &threads),
         };
         let history = Arc::new(History::new(records.clone()));
         let ids = history.ids(Deadline::after(START_BUDGET)).map_err(failed("store"))?;
         let status = Arc::new(Status::new(records.clone(), engines, Arc::clone(&settings)));
         let act = Arc::new(Pipeline::new(ports));
         let prune = pruner(&config, &records, &clock);
-        let (told, faults) = (None, Arc::default());
+        let teller = Teller::start(peers::audiences(&config, &threads)).map_err(failed("threads"))?;
+        let (told, faults) = (Some(told(&teller, &clock)), Arc::default());
         let dispatch_ports = DispatchPorts { act, status, history, clock: Arc::clone(&clock), prune, told, faults };
         let dispatcher = Dispatcher::start(dispatch_config(&config), dispatch_ports).map_err(failed("threads"))?;
         let dispatcher = Arc::new(dispatcher);
@@ -103,10 +113,11 @@ impl Daemon {
             Ok(server) => server,
             Err(error) => {
                 dispatcher.stop(Duration::ZERO, Duration::from_secs(1));
+                teller.stop();
                 return Err(failed("listening")(error));
             }
         };
-        Ok(Self { server, health, dispatcher, settings, policy, records, config })
+        Ok(Self { server, health, dispatcher, teller, settings, policy, records, config })
     }
 
     /// Where requests are taken: the unix socket, and TCP addresses with their ports as bound.
@@ -150,6 +161,7 @@ impl Daemon {
         if left > 0 {
             log::warn!("{left} actions did not end in time; the next start ends them");
         }
+        self.teller.stop();
         let counted = self.records.stats();
         log::info!("the store made {} commits with {} syncs since the start", counted.commits, counted.syncs);
         self.server.stop(Duration::from_secs(1));
@@ -183,7 +195,7 @@ fn settings(config: &Config) -> Settings {
         max_containers: config.limits.containers,
         ..Limits::default()
     };
-    Settings::alone(config.node.clone(), limits, ceiling(config))
+    peers::settings(config, limits, ceiling(config))
 }
 
 /// The ceiling as configured; this daemon's own folders and sockets are above it wherever they are.
@@ -233,6 +245,22 @@ fn pruner(config: &Config, records: &Records, clock: &Arc<dyn Clock>) -> crate::
     let age_ms = u64::try_from(config.actions.keep_for.as_millis()).unwrap_or(u64::MAX);
     let retention = Retention::new(config.actions.keep_outcomes, age_ms);
     Box::new(move |count, deadline| Ok(retention.recorded(&records, count, clock.now_ms(), deadline)?))
+}
+
+/// The rules, and the policy server where one is configured.
+fn gates(config: &Config, rules: &Arc<BuiltinPolicy>, threads: &ChannelThreads) -> Arc<dyn PolicyGate> {
+    let mut gates = vec![Arc::clone(rules) as _];
+    gates.extend(peers::policy_server(config, threads));
+    Arc::new(Chain::new(gates))
+}
+
+/// What tells the audiences of a triggered action.
+fn told(teller: &Teller, clock: &Arc<dyn Clock>) -> Told {
+    let (tell, clock) = (teller.tell(), Arc::clone(clock));
+    Arc::new(move |scenario, outcome| {
+        let now_ns = i64::try_from(clock.now_ms().saturating_mul(1_000_000)).unwrap_or(i64::MAX);
+        changes_of(scenario, outcome, now_ns).iter().for_each(&tell);
+    })
 }
 
 /// Hands on what the last run left under way.

@@ -151,7 +151,9 @@ fn remaining(pipeline: &Pipeline, intent: &Intent) -> Result<Intent> {
 }
 
 fn loaded(intent: &Intent) -> Loaded {
-    let workloads = intent.existed.keys().cloned().collect();
+    let alone = &intent.undone_alone;
+    let is_meant = |name: &&String| alone.is_empty() || alone.contains(*name);
+    let workloads = intent.existed.keys().filter(is_meant).cloned().collect();
     Loaded { target: intent.plan.target.clone(), workloads, ..Loaded::default() }
 }
 

@@ -31,9 +31,9 @@ pub fn load(ports: &Ports, scenario: &str, deadline: Deadline) -> Result<(Verb, 
     let mut warnings = Vec::new();
     let found = ports.outside.documents.find(&[(Kind::Scenario.as_str(), scenario)], deadline)?.pop().flatten();
     let Some(found) = found else {
-        // Upstream's words, which callers may know.
+        // Upstream's words, which callers may know: nothing is added to them.
         let message = format!("Scenario '{scenario}' not found: Key not found");
-        return Err(Error::new(ErrorKind::NotFound, ErrorCode::DocumentNotFound, message).at("scenario_name"));
+        return Err(Error::new(ErrorKind::NotFound, ErrorCode::DocumentNotFound, message));
     };
     if found.origin == crate::storage::documents::Origin::Copy {
         let message = format!("the store does not answer: Scenario '{scenario}' is its last good copy");

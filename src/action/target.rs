@@ -31,6 +31,8 @@ pub struct Loaded {
     pub pods: BTreeMap<String, String>,
     /// A Scenario's trigger, which callers repeat: where there is nothing to do, nothing is recorded.
     pub is_trigger: bool,
+    /// Of a partial action: workloads that were taken out because they cannot be acted on now, with why.
+    pub blocked: BTreeMap<String, Error>,
     /// What the caller should know.
     pub warnings: Vec<Warning>,
 }
@@ -39,6 +41,13 @@ impl Loaded {
     /// What concerns just the named target, as long as nothing better is known.
     pub fn only(target: &str) -> Self {
         Self { target: target.to_owned(), workloads: vec![target.to_owned()], ..Self::default() }
+    }
+
+    /// Takes a workload out of a partial action, because of `error`.
+    pub fn block(&mut self, workload: &str, error: Error) {
+        self.workloads.retain(|name| name != workload);
+        self.specs.remove(workload);
+        self.blocked.insert(workload.to_owned(), error);
     }
 
     /// Every name under which the action is found.

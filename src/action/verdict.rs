@@ -14,7 +14,7 @@ use crate::policy::{PolicyError, PolicyQuestion, Verdict};
 pub struct Checked {
     /// What the caller should know.
     pub warnings: Vec<Warning>,
-    /// Of a partial action: the workloads that are refused, and taken out of what was loaded.
+    /// Of a partial action: the workloads that are refused or were blocked, and taken out of what was loaded.
     pub refused: BTreeMap<String, Error>,
 }
 
@@ -22,7 +22,7 @@ pub struct Checked {
 /// another node and the settings allow it, the workload is moved there instead.
 pub fn check(ports: &Ports, request: &ActionRequest, loaded: &mut Loaded, context: &Context) -> Result<Checked> {
     let settings = ports.settings.get();
-    let mut checked = Checked::default();
+    let mut checked = Checked { refused: std::mem::take(&mut loaded.blocked), ..Checked::default() };
     for spec in loaded.specs.values().filter(|spec| spec.delegate.is_none()) {
         match validation::check_ceiling(&settings, spec) {
             Ok(()) => {}

@@ -54,12 +54,13 @@ impl Shared {
     }
 
     /// What an earlier action left undecided on these workloads is ended before a new one looks at them. Where that is
-    /// not possible yet, what ends things goes on all the same; everything else is refused. Gives the workloads whose
+    /// not possible yet, what ends things goes on all the same; everything else is refused, of a partial action the workloads
+    /// concerned alone. Gives the workloads whose
     /// launch is ended with that.
     pub(super) fn recover_first(
         &self,
         entry: &Arc<Entry>,
-        loaded: &Loaded,
+        loaded: &mut Loaded,
         ended: BTreeSet<String>,
     ) -> Result<BTreeSet<String>> {
         let mut superseded = ended;
@@ -82,9 +83,19 @@ impl Shared {
                 }
                 Recovered::Later(error) => {
                     let refusal = waits_for_recovery(&recovery);
+                    let refusal = Error { message: format!("{}: {error}", refusal.message), ..refusal };
+                    let concerned = recovery.loaded().workloads;
                     self.retry_later(recovery);
-                    if entry.request.verb.lane() == Lane::Normal {
-                        return Err(Error { message: format!("{}: {error}", refusal.message), ..refusal });
+                    if entry.request.verb.lane() == Lane::Urgent {
+                        continue;
+                    }
+                    if !entry.request.parameters.partial {
+                        return Err(refusal);
+                    }
+                    // Each workload counts by itself: the others go on.
+                    let concerned = concerned.iter().filter(|name| loaded.workloads.contains(name));
+                    for name in concerned.cloned().collect::<Vec<_>>() {
+                        loaded.block(&name, refusal.clone());
                     }
                 }
             }

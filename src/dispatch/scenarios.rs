@@ -56,9 +56,10 @@ impl Triggers {
 impl Dispatcher {
     fn begin_trigger(&self, scenario: &str, reconcile: bool) -> Later<Triggered> {
         if scenario.trim().is_empty() {
+            // Upstream's words, which callers may know: nothing is added to them.
             let message = format!("Scenario '{scenario}' is invalid: cannot be empty");
             let error = Error::new(ErrorKind::InvalidArgument, ErrorCode::MissingField, message);
-            return Box::pin(std::future::ready(Err(error.at("scenario_name"))));
+            return Box::pin(std::future::ready(Err(error)));
         }
         let key = (scenario.to_owned(), reconcile);
         let (sender, receiver) = oneshot::channel();

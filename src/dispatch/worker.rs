@@ -284,7 +284,7 @@ impl Shared {
             self.lanes.give_back(job.lane());
         }
         let entry = Arc::clone(&job.entry);
-        let loaded = job.loaded.take().unwrap_or_default();
+        let mut loaded = job.loaded.take().unwrap_or_default();
         let mut phases = PhaseClock::since(entry.accepted);
         phases.lap(crate::action::phases::Phase::Queue);
         let context = Context {
@@ -297,7 +297,7 @@ impl Shared {
         };
         match &job.work {
             Work::Run => {
-                let run = || match self.recover_first(&entry, &loaded, context.superseded.clone()) {
+                let run = || match self.recover_first(&entry, &mut loaded, context.superseded.clone()) {
                     Ok(superseded) => self.act.run(&entry.request, &loaded, Context { superseded, ..context }),
                     Err(error) => {
                         let mut outcome = refused(&entry.request, &loaded.target, &error, entry.accepted_ms);

@@ -16,6 +16,7 @@ mod manifests;
 mod overdue;
 mod podman;
 mod process;
+mod pullpiri;
 mod python;
 mod recovery;
 mod storage;

@@ -89,6 +89,9 @@ impl StateStore for EtcdStore {
     }
 
     fn commit(&self, batch: Batch, deadline: Deadline) -> Result<(), StoreError> {
+        if batch == Batch::default() {
+            return Ok(());
+        }
         let operations = batch.put.len() + batch.delete.len();
         if operations > MOST_OPERATIONS || batch.compare.len() > MOST_OPERATIONS {
             let key = batch.put.first().map(|(key, _)| key).or(batch.delete.first()).cloned().unwrap_or_default();

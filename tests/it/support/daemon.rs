@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actioncontroller::grpc::server::unix_address;
+use actioncontroller::proto::actioncontroller_grpc::ActionControllerConnectionClient;
 use actioncontroller::proto::actions::{ActionSpec, ExecuteActionRequest, Outcome, Verb};
 use actioncontroller::proto::actions_grpc::ActionControllerClient;
 use actioncontroller::proto::health_grpc::HealthClient;
@@ -160,6 +161,16 @@ impl DaemonProcess {
     /// A client for actions at another of its addresses, on a connection of its own.
     pub fn actions_at(&self, address: &str) -> ActionControllerClient {
         ActionControllerClient::new(ChannelBuilder::new(Arc::clone(&self.environment)).connect(address))
+    }
+
+    /// A client for what Pullpiri's services ask, on a connection of its own.
+    pub fn pullpiri(&self) -> ActionControllerConnectionClient {
+        ActionControllerConnectionClient::new(self.channel())
+    }
+
+    /// The settings that the test gave.
+    pub fn settings(&self) -> String {
+        fs::read_to_string(self.path("config.d/20-test.yaml")).unwrap()
     }
 
     /// A client for health, on a connection of its own.

@@ -2,5 +2,6 @@
 
 pub mod daemon;
 pub mod etcd;
+pub mod peers;
 pub mod podman;
 pub mod wait;

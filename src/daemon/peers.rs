@@ -1,0 +1,146 @@
+//! What the daemon is connected with, built from the settings: the shared store, other nodes, policy servers, the
+//! scheduler, and those who are told.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{DaemonError, failed};
+use crate::action::{Outside, PolicySettings, Settings};
+use crate::application::audience::Audience;
+use crate::config::Config;
+use crate::config::settings::{AbsentTimpani, Backend, Etcd, OtherNode, PolicyDialect};
+use crate::grpc::client::Called;
+use crate::grpc::client::nodes::NodeClients;
+use crate::grpc::client::policy_manager::PolicyManager;
+use crate::grpc::client::policy_server::PolicyServer;
+use crate::grpc::client::state_manager::StateManager;
+use crate::grpc::client::timpani::Timpani;
+use crate::manifest::{Limits, Schedules};
+use crate::nodes::NodeAddress;
+use crate::nodes::directory::StoreDirectory;
+use crate::policy::PolicyGate;
+use crate::security::ceiling::Ceiling;
+use crate::storage::StateStore;
+use crate::storage::documents::Documents;
+use crate::storage::etcd::{EtcdConfig, EtcdStore};
+use crate::storage::records::Records;
+use crate::storage::rocksdb_service::RocksDbStore;
+use crate::storage::shared::SharedStore;
+use crate::transport::channel::{ChannelThreads, Tls};
+
+/// The store that is shared with others; `None` where the node's own is the store.
+pub fn shared_store(config: &Config, threads: &ChannelThreads) -> Result<Option<Arc<dyn SharedStore>>, DaemonError> {
+    let store = &config.store;
+    Ok(match store.backend {
+        Backend::Embedded => None,
+        Backend::Etcd => Some(Arc::new(EtcdStore::new(etcd(config)?, threads))),
+        Backend::RocksDb => Some(Arc::new(RocksDbStore::new(&store.rocksdb.address, store.timeout, threads))),
+    })
+}
+
+fn etcd(config: &Config) -> Result<EtcdConfig, DaemonError> {
+    let Etcd { endpoints, user, password_file, ca_file, cert_file, key_file, server_name, lease } = &config.store.etcd;
+    let read = |path: &Path| {
+        let wrong = |error| failed("store.etcd")(format!("'{}' cannot be read: {error}", path.display()));
+        fs::read(path).map_err(|error| DaemonError { is_configuration: true, ..wrong(error) })
+    };
+    let user = match user.as_str() {
+        "" => None,
+        user => {
+            let text = String::from_utf8_lossy(&read(password_file)?).into_owned();
+            Some((user.to_owned(), text.lines().next().unwrap_or_default().to_owned()))
+        }
+    };
+    let tls = if ca_file.as_os_str().is_empty() {
+        None
+    } else {
+        let own = !cert_file.as_os_str().is_empty();
+        let identity = own.then(|| Ok((read(cert_file)?, read(key_file)?))).transpose()?;
+        Some(Tls { authorities: read(ca_file)?, identity, server_name: server_name.clone() })
+    };
+    Ok(EtcdConfig { endpoints: endpoints.clone(), user, tls, lease: *lease, timeout: config.store.timeout })
+}
+
+/// What lies outside of this node.
+pub fn outside(
+    config: &Config,
+    own: &Arc<dyn StateStore>,
+    shared: Option<&Arc<dyn SharedStore>>,
+    threads: &ChannelThreads,
+) -> Outside {
+    let documents = Arc::new(match shared {
+        Some(shared) => {
+            let store = &config.store;
+            Documents::shared(Arc::clone(own), Arc::clone(shared), store.use_copies, store.timeout)
+        }
+        None => Documents::own(Records::new(Arc::clone(own))),
+    });
+    let address = |node: &OtherNode| match node.action_controller.as_str() {
+        "" => NodeAddress::NodeAgent(node.node_agent.clone()),
+        address => NodeAddress::ActionController(address.to_owned()),
+    };
+    let known = config.nodes.iter().map(|(name, node)| (name.clone(), address(node))).collect();
+    let directory = StoreDirectory::new(known, Arc::clone(&documents), config.pullpiri.node_agent_port);
+    let clients = NodeClients::new(Arc::new(directory), config.pullpiri.timeout, threads.clone());
+    let timpani = &config.timpani;
+    let scheduler = || Timpani::new(Called::new("TIMPANI", &timpani.address, timpani.timeout, threads));
+    Outside {
+        nodes: delegates(config).then(|| Arc::new(clients) as _),
+        realtime: (!timpani.address.is_empty()).then(|| Arc::new(scheduler()) as _),
+        documents,
+    }
+}
+
+/// Whether workloads of other nodes go to these.
+fn delegates(config: &Config) -> bool {
+    config.pullpiri.enabled || !config.nodes.is_empty()
+}
+
+/// The policy server that is asked beside the rules.
+pub fn policy_server(config: &Config, threads: &ChannelThreads) -> Option<Arc<dyn PolicyGate>> {
+    let server = &config.policy.server;
+    if server.address.is_empty() {
+        return None;
+    }
+    let (name, node) = ("the policy server", config.node.clone());
+    Some(match server.dialect {
+        PolicyDialect::Pullpiri => {
+            let called = Called::new("PolicyManager", &server.address, server.timeout, threads);
+            Arc::new(PolicyManager::new(called, node))
+        }
+        PolicyDialect::V1 => {
+            Arc::new(PolicyServer::new(Called::new(name, &server.address, server.timeout, threads), node))
+        }
+    })
+}
+
+/// Those who are told how far Scenarios are.
+pub fn audiences(config: &Config, threads: &ChannelThreads) -> Vec<Arc<dyn Audience>> {
+    let pullpiri = &config.pullpiri;
+    if pullpiri.state_manager.is_empty() {
+        return Vec::new();
+    }
+    let called = Called::new("StateManager", &pullpiri.state_manager, pullpiri.timeout, threads);
+    vec![Arc::new(StateManager::new(called))]
+}
+
+/// What actions are bound to.
+pub fn settings(config: &Config, limits: Limits, ceiling: Ceiling) -> Settings {
+    let schedules = match (config.timpani.address.as_str(), config.timpani.absent) {
+        ("", AbsentTimpani::Refuse) => Schedules::Refused,
+        ("", AbsentTimpani::Warn) => Schedules::Ignored,
+        (_, AbsentTimpani::Refuse | AbsentTimpani::Warn) => Schedules::Admitted,
+    };
+    Settings {
+        schedules,
+        delegates: delegates(config),
+        policy: PolicySettings {
+            is_asked: !config.policy.server.address.is_empty(),
+            move_to_suggested: config.policy.move_to_suggested,
+            end_without: config.policy.end_without_server,
+        },
+        return_from_silent_node: config.pullpiri.return_from_silent_node,
+        ..Settings::alone(config.node.clone(), limits, ceiling)
+    }
+}

@@ -1,0 +1,285 @@
+//! The contracts byte by byte: what is written by hand here, from the numbers of the contracts, is what the generated
+//! code writes and reads. A stand-in that shares a wrong number with a client would not be noticed otherwise.
+
+use actioncontroller::proto::{
+    actioncontroller as ac, actioncontroller_grpc as ac_grpc, nodeagent_grpc, nodeagent_workload, policymanager,
+    policymanager_grpc, rocksdbservice as rocks, rocksdbservice_grpc as rocks_grpc, schedinfo, schedinfo_grpc,
+    statemanager, statemanager_grpc,
+};
+use protobuf::Message;
+
+/// A field that holds a text of one letter: its key, the length 1, the letter.
+const fn text(number: u8, letter: u8) -> [u8; 3] {
+    [number << 3 | 2, 1, letter]
+}
+
+/// A field that holds a small number.
+const fn number(field: u8, value: u8) -> [u8; 2] {
+    [field << 3, value]
+}
+
+fn check<M: Message + PartialEq + std::fmt::Debug>(message: M, parts: &[&[u8]]) {
+    let golden = parts.concat();
+    assert_eq!(message.write_to_bytes().unwrap(), golden, "{message:?}");
+    assert_eq!(M::parse_from_bytes(&golden).unwrap(), message);
+}
+
+fn t(letter: &str) -> String {
+    letter.to_owned()
+}
+
+// req: AC-01
+#[test]
+fn messages_of_action_controller_connection() {
+    check(ac::TriggerActionRequest { scenario_name: t("a"), ..Default::default() }, &[&text(1, b'a')]);
+    check(
+        ac::TriggerActionResponse { status: 1, desc: t("a"), ..Default::default() },
+        &[&number(1, 1), &text(2, b'a')],
+    );
+    check(
+        ac::ReconcileRequest {
+            scenario_name: t("a"),
+            current: ac::PodStatus::FAILED.into(),
+            desired: ac::PodStatus::RUNNING.into(),
+            ..Default::default()
+        },
+        &[&text(1, b'a'), &number(2, 5), &number(3, 3)],
+    );
+    check(ac::ReconcileResponse { status: 2, desc: t("a"), ..Default::default() }, &[&number(1, 2), &text(2, b'a')]);
+    check(
+        ac::CompleteNetworkSettingRequest {
+            request_id: t("a"),
+            network_status: ac::NetworkStatus::TIMEOUT.into(),
+            pod_status: ac::PodStatus::UNKNOWN.into(),
+            details: t("b"),
+            ..Default::default()
+        },
+        &[&text(1, b'a'), &number(2, 2), &number(3, 6), &text(4, b'b')],
+    );
+    check(ac::CompleteNetworkSettingResponse { acknowledged: true, ..Default::default() }, &[&number(1, 1)]);
+    check(
+        ac::OffloadModelRequest {
+            scenario_name: t("a"),
+            package_name: t("b"),
+            model_name: t("c"),
+            source_node: t("d"),
+            target_node: t("e"),
+            policy_name: t("f"),
+            reason: t("g"),
+            ..Default::default()
+        },
+        &[
+            &text(1, b'a'),
+            &text(2, b'b'),
+            &text(3, b'c'),
+            &text(4, b'd'),
+            &text(5, b'e'),
+            &text(6, b'f'),
+            &text(7, b'g'),
+        ],
+    );
+    check(
+        ac::OffloadModelResponse { success: true, message: t("a"), transition_id: t("b"), ..Default::default() },
+        &[&number(1, 1), &text(2, b'a'), &text(3, b'b')],
+    );
+    check(
+        ac::StopWorkloadRequest {
+            package_name: t("a"),
+            model_name: t("b"),
+            node_name: t("c"),
+            reason: t("d"),
+            workload_id: t("e"),
+            ..Default::default()
+        },
+        &[&text(1, b'a'), &text(2, b'b'), &text(3, b'c'), &text(4, b'd'), &text(5, b'e')],
+    );
+    check(
+        ac::StopWorkloadResponse { success: true, message: t("a"), ..Default::default() },
+        &[&number(1, 1), &text(2, b'a')],
+    );
+}
+
+#[test]
+fn messages_of_policy_manager_and_node_agent() {
+    check(
+        policymanager::CheckNodePolicyRequest { policy_name: t("a"), target_node: t("b"), ..Default::default() },
+        &[&text(1, b'a'), &text(2, b'b')],
+    );
+    check(
+        policymanager::CheckNodePolicyResponse {
+            allowed: true,
+            suggested_node: t("a"),
+            message: t("b"),
+            ..Default::default()
+        },
+        &[&number(1, 1), &text(2, b'a'), &text(3, b'b')],
+    );
+    for (command, value) in [
+        (nodeagent_workload::WorkloadCommand::WORKLOAD_COMMAND_START, 1),
+        (nodeagent_workload::WorkloadCommand::WORKLOAD_COMMAND_STOP, 4),
+        (nodeagent_workload::WorkloadCommand::WORKLOAD_COMMAND_RESTART, 5),
+    ] {
+        check(
+            nodeagent_workload::HandleWorkloadRequest {
+                workload_command: command.into(),
+                pod: t("a"),
+                ..Default::default()
+            },
+            &[&number(1, value), &text(2, b'a')],
+        );
+    }
+    check(
+        nodeagent_workload::HandleWorkloadResponse { status: true, desc: t("a"), ..Default::default() },
+        &[&number(1, 1), &text(2, b'a')],
+    );
+}
+
+#[test]
+fn messages_of_state_manager_and_timpani() {
+    check(
+        statemanager::StateChange {
+            resource_type: statemanager::ResourceType::RESOURCE_TYPE_SCENARIO.into(),
+            resource_name: t("a"),
+            current_state: t("b"),
+            target_state: t("c"),
+            transition_id: t("d"),
+            timestamp_ns: 5,
+            source: t("e"),
+            ..Default::default()
+        },
+        &[&number(1, 1), &text(2, b'a'), &text(3, b'b'), &text(4, b'c'), &text(5, b'd'), &number(6, 5), &text(7, b'e')],
+    );
+    check(
+        statemanager::StateChangeResponse {
+            message: t("a"),
+            transition_id: t("b"),
+            timestamp_ns: 5,
+            error_code: statemanager::ErrorCode::INVALID_STATE_TRANSITION.into(),
+            error_details: t("c"),
+            ..Default::default()
+        },
+        &[&text(1, b'a'), &text(2, b'b'), &number(3, 5), &number(4, 4), &text(5, b'c')],
+    );
+    let task = schedinfo::TaskInfo {
+        name: t("a"),
+        priority: 2,
+        policy: schedinfo::SchedPolicy::FIFO.into(),
+        cpu_affinity: 4,
+        period: 5,
+        release_time: 6,
+        runtime: 7,
+        deadline: 8,
+        node_id: t("b"),
+        max_dmiss: 10,
+        ..Default::default()
+    };
+    let golden = [
+        &text(1, b'a')[..],
+        &number(2, 2),
+        &number(3, 1),
+        &number(4, 4),
+        &number(5, 5),
+        &number(6, 6),
+        &number(7, 7),
+        &number(8, 8),
+        &text(9, b'b'),
+        &number(10, 10),
+    ]
+    .concat();
+    check(
+        schedinfo::SchedInfo { workload_id: t("w"), tasks: vec![task], ..Default::default() },
+        &[&text(1, b'w'), &[0x12, u8::try_from(golden.len()).unwrap()], &golden],
+    );
+    check(
+        schedinfo::FaultInfo {
+            workload_id: t("a"),
+            node_id: t("b"),
+            task_name: t("c"),
+            type_: schedinfo::FaultType::DMISS.into(),
+            ..Default::default()
+        },
+        &[&text(1, b'a'), &text(2, b'b'), &text(3, b'c'), &number(4, 1)],
+    );
+    // A refusal is -1: ten bytes.
+    let minus_one = [0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01];
+    check(schedinfo::Response { status: -1, ..Default::default() }, &[&[0x08], &minus_one]);
+}
+
+#[test]
+fn messages_of_rocksdb_service() {
+    check(rocks::HealthRequest::default(), &[]);
+    check(
+        rocks::HealthResponse { status: t("a"), version: t("b"), database_path: t("c"), ..Default::default() },
+        &[&text(1, b'a'), &text(2, b'b'), &text(3, b'c')],
+    );
+    check(rocks::PutRequest { key: t("a"), value: t("b"), ..Default::default() }, &[&text(1, b'a'), &text(2, b'b')]);
+    check(rocks::PutResponse { success: true, error: t("a"), ..Default::default() }, &[&number(1, 1), &text(2, b'a')]);
+    check(rocks::GetRequest { key: t("a"), ..Default::default() }, &[&text(1, b'a')]);
+    check(
+        rocks::GetResponse { success: true, value: t("a"), message: t("b"), ..Default::default() },
+        &[&number(1, 1), &text(2, b'a'), &text(3, b'b')],
+    );
+    check(rocks::DeleteRequest { key: t("a"), ..Default::default() }, &[&text(1, b'a')]);
+    check(
+        rocks::DeleteResponse { success: true, error: t("a"), ..Default::default() },
+        &[&number(1, 1), &text(2, b'a')],
+    );
+    let pair = rocks::KeyValue { key: t("a"), value: t("b"), ..Default::default() };
+    let golden = [text(1, b'a'), text(2, b'b')].concat();
+    check(rocks::BatchPutRequest { pairs: vec![pair.clone()], ..Default::default() }, &[&[0x0A, 6], &golden]);
+    check(
+        rocks::BatchPutResponse { success: true, processed_count: 2, error: t("a"), ..Default::default() },
+        &[&number(1, 1), &number(2, 2), &text(3, b'a')],
+    );
+    check(
+        rocks::GetByPrefixRequest { prefix: t("a"), limit: 2, ..Default::default() },
+        &[&text(1, b'a'), &number(2, 2)],
+    );
+    check(
+        rocks::GetByPrefixResponse { pairs: vec![pair], total_count: 2, error: t("a"), ..Default::default() },
+        &[&[0x0A, 6], &golden, &number(2, 2), &text(3, b'a')],
+    );
+}
+
+// req: AC-01
+#[test]
+fn paths_of_the_methods() {
+    for (path, name) in [
+        (
+            ac_grpc::ACTION_CONTROLLER_CONNECTION_TRIGGER_ACTION.name,
+            "/actioncontroller.ActionControllerConnection/TriggerAction",
+        ),
+        (
+            ac_grpc::ACTION_CONTROLLER_CONNECTION_RECONCILE.name,
+            "/actioncontroller.ActionControllerConnection/Reconcile",
+        ),
+        (
+            ac_grpc::ACTION_CONTROLLER_CONNECTION_COMPLETE_NETWORK_SETTING.name,
+            "/actioncontroller.ActionControllerConnection/CompleteNetworkSetting",
+        ),
+        (
+            ac_grpc::ACTION_CONTROLLER_CONNECTION_OFFLOAD_MODEL.name,
+            "/actioncontroller.ActionControllerConnection/OffloadModel",
+        ),
+        (
+            ac_grpc::ACTION_CONTROLLER_CONNECTION_STOP_WORKLOAD.name,
+            "/actioncontroller.ActionControllerConnection/StopWorkload",
+        ),
+        (
+            policymanager_grpc::POLICY_MANAGER_CONNECTION_CHECK_NODE_POLICY.name,
+            "/policymanager.PolicyManagerConnection/CheckNodePolicy",
+        ),
+        (
+            statemanager_grpc::STATE_MANAGER_CONNECTION_SEND_STATE_CHANGE.name,
+            "/statemanager.StateManagerConnection/SendStateChange",
+        ),
+        (nodeagent_grpc::NODE_AGENT_CONNECTION_HANDLE_WORKLOAD.name, "/nodeagent.NodeAgentConnection/HandleWorkload"),
+        (schedinfo_grpc::SCHED_INFO_SERVICE_ADD_SCHED_INFO.name, "/schedinfo.v1.SchedInfoService/AddSchedInfo"),
+        (schedinfo_grpc::FAULT_SERVICE_NOTIFY_FAULT.name, "/schedinfo.v1.FaultService/NotifyFault"),
+        (rocks_grpc::ROCKS_DB_SERVICE_GET.name, "/rocksdbservice.RocksDbService/Get"),
+        (rocks_grpc::ROCKS_DB_SERVICE_BATCH_PUT.name, "/rocksdbservice.RocksDbService/BatchPut"),
+        (rocks_grpc::ROCKS_DB_SERVICE_GET_BY_PREFIX.name, "/rocksdbservice.RocksDbService/GetByPrefix"),
+    ] {
+        assert_eq!(path, name);
+    }
+}
