@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::action::{Pipeline, Ports, Recovery, Settings, SettingsCell};
 use crate::application::history::History;
+use crate::application::publish::Publisher;
 use crate::application::status::Status;
 use crate::application::teller::{Teller, changes_of};
 use crate::clock::{Clock, Deadline, SystemClock};
@@ -26,6 +27,7 @@ use crate::runtime::sim::SimRuntime;
 use crate::security::ceiling::Ceiling;
 use crate::storage::StateStore;
 use crate::storage::embedded::EmbeddedStore;
+use crate::storage::outbox::Outbox;
 use crate::storage::records::Records;
 use crate::storage::retention::Retention;
 use crate::transport::channel::ChannelThreads;
@@ -62,6 +64,8 @@ pub struct Daemon {
     health: Arc<HealthState>,
     dispatcher: Arc<Dispatcher>,
     teller: Teller,
+    publisher: Option<Publisher>,
+    outbox: Option<Arc<Outbox>>,
     settings: Arc<SettingsCell>,
     policy: Arc<BuiltinPolicy>,
     records: Records,
@@ -85,6 +89,7 @@ impl Daemon {
         let shared = peers::shared_store(&config, &threads)?;
         let engines = Arc::new(engines(&config)?);
         let settings = Arc::new(SettingsCell::new(settings(&config)));
+        let outbox = peers::outbox(&config, &own, shared.as_ref())?;
         let ports = Ports {
             engines: Arc::clone(&engines),
             records: records.clone(),
@@ -92,15 +97,19 @@ impl Daemon {
             clock: Arc::clone(&clock),
             settings: Arc::clone(&settings),
             outside: peers::outside(&config, &own, shared.as_ref(), &threads),
+            outbox: outbox.clone(),
         };
         let history = Arc::new(History::new(records.clone()));
         let ids = history.ids(Deadline::after(START_BUDGET)).map_err(failed("store"))?;
         let status = Arc::new(Status::new(records.clone(), engines, Arc::clone(&settings)));
+        let publisher = peers::publisher(&config, &own, &status, outbox.as_ref())?;
+        let ended = publisher.as_ref().map(|publisher| Arc::new(publisher.waker()) as _);
         let act = Arc::new(Pipeline::new(ports));
         let prune = pruner(&config, &records, &clock);
         let teller = Teller::start(peers::audiences(&config, &threads)).map_err(failed("threads"))?;
         let (told, faults) = (Some(told(&teller, &clock)), Arc::default());
-        let dispatch_ports = DispatchPorts { act, status, history, clock: Arc::clone(&clock), prune, told, faults };
+        let dispatch_ports =
+            DispatchPorts { act, status, history, clock: Arc::clone(&clock), prune, told, ended, faults };
         let dispatcher = Dispatcher::start(dispatch_config(&config), dispatch_ports).map_err(failed("threads"))?;
         let dispatcher = Arc::new(dispatcher);
         dispatcher.note_ended(ids);
@@ -117,7 +126,7 @@ impl Daemon {
                 return Err(failed("listening")(error));
             }
         };
-        Ok(Self { server, health, dispatcher, teller, settings, policy, records, config })
+        Ok(Self { server, health, dispatcher, teller, publisher, outbox, settings, policy, records, config })
     }
 
     /// Where requests are taken: the unix socket, and TCP addresses with their ports as bound.
@@ -162,6 +171,8 @@ impl Daemon {
             log::warn!("{left} actions did not end in time; the next start ends them");
         }
         self.teller.stop();
+        self.publisher.into_iter().for_each(Publisher::stop);
+        self.outbox.iter().for_each(|outbox| outbox.stop());
         let counted = self.records.stats();
         log::info!("the store made {} commits with {} syncs since the start", counted.commits, counted.syncs);
         self.server.stop(Duration::from_secs(1));

@@ -54,6 +54,7 @@ use crate::policy::PolicyGate;
 use crate::runtime::adapter::{RtResult, RuntimeAdapter, RuntimeError};
 use crate::runtime::registry::EngineRegistry;
 use crate::security::ceiling::Ceiling;
+use crate::storage::outbox::Outbox;
 use crate::storage::records::{Records, StoredOutcome};
 
 /// How the reason of a cancel by an urgent action begins.
@@ -140,6 +141,8 @@ pub struct Ports {
     pub settings: Arc<SettingsCell>,
     /// Other nodes, the scheduler, stored documents.
     pub outside: Outside,
+    /// Where outcomes go that a shared store gets.
+    pub outbox: Option<Arc<Outbox>>,
 }
 
 /// Told how far an action is. Implementations do not block.

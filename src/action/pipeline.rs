@@ -189,7 +189,12 @@ impl Pipeline {
         let intent = self.intent(request, loaded, prepared, context.accepted_ms);
         if !prepared.plan.steps.is_empty() {
             context.phases.lap(Phase::Plan);
-            if let Err(error) = self.record_intent(&intent, &prepared.revisions, &mut outcome) {
+            let has_place = match &self.ports.outbox {
+                Some(outbox) if request.verb.lane() == Lane::Normal => outbox.admit(),
+                Some(_) | None => Ok(()),
+            };
+            let recorded = has_place.and_then(|()| self.record_intent(&intent, &prepared.revisions, &mut outcome));
+            if let Err(error) = recorded {
                 context.phases.lap(Phase::Store);
                 outcome.state = ActionState::Refused;
                 outcome.message = error.to_string();
@@ -225,7 +230,12 @@ impl Pipeline {
         let stored = StoredOutcome { fingerprint: fingerprint(request), outcome: outcome.clone() };
         // A refusal is told and need not be kept at any price.
         let had_no_effect = changes.is_empty() && outcome.steps.is_empty() && outcome.failure.is_some();
-        let written = changes.put_outcome(&stored).and_then(|()| match had_no_effect {
+        let is_urgent = request.verb.lane() == Lane::Urgent;
+        let outbox = self.ports.outbox.as_ref();
+        // Held until the changes are committed, so that outcomes are delivered in their order.
+        let ticket = outbox.map(|outbox| outbox.add(&mut changes, outcome, is_urgent, !had_no_effect)).transpose();
+        let written = changes.put_outcome(&stored).and_then(|()| ticket.as_ref().map(drop).map_err(Clone::clone));
+        let written = written.and_then(|()| match had_no_effect {
             true => self.ports.records.commit(changes, deadline),
             false => self.unrecorded.commit(&self.ports.records, &request.id, changes, deadline),
         });

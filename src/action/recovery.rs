@@ -354,6 +354,9 @@ fn store(pipeline: &Pipeline, intent: &Intent, outcome: &Outcome, mut changes: C
         put_documents(pipeline, intent, &mut changes);
     }
     let stored = StoredOutcome { fingerprint: fingerprint(&intent.request), outcome: outcome.clone() };
+    let is_urgent = intent.request.verb.lane() == crate::model::action::Lane::Urgent;
+    let outbox = pipeline.ports().outbox.as_ref();
+    let _ticket = outbox.map(|outbox| outbox.add(&mut changes, outcome, is_urgent, true)).transpose()?;
     changes.put_outcome(&stored)?;
     pipeline.ports().records.commit(changes, Deadline::after(STORE_BUDGET))?;
     Ok(())

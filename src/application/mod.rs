@@ -3,5 +3,6 @@
 pub mod audience;
 pub mod faults;
 pub mod history;
+pub mod publish;
 pub mod status;
 pub mod teller;

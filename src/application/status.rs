@@ -100,7 +100,8 @@ impl Status {
         Ok(Page { items, next_token })
     }
 
-    fn all(&self, deadline: Deadline, token: &CancelToken) -> Result<BTreeMap<String, WorkloadView>> {
+    /// Every workload by name.
+    pub(super) fn all(&self, deadline: Deadline, token: &CancelToken) -> Result<BTreeMap<String, WorkloadView>> {
         let walked = self.records.workloads(deadline)?;
         let damaged: BTreeMap<_, _> = walked.damaged.iter().map(|d| (d.name().to_owned(), d.to_string())).collect();
         let records: BTreeMap<_, _> =

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use super::{DaemonError, failed};
 use crate::action::{Outside, PolicySettings, Settings};
 use crate::application::audience::Audience;
+use crate::application::publish::{Publisher, Sources};
+use crate::application::status::Status;
 use crate::config::Config;
 use crate::config::settings::{AbsentTimpani, Backend, Etcd, OtherNode, PolicyDialect};
 use crate::grpc::client::Called;
@@ -24,6 +26,7 @@ use crate::security::ceiling::Ceiling;
 use crate::storage::StateStore;
 use crate::storage::documents::Documents;
 use crate::storage::etcd::{EtcdConfig, EtcdStore};
+use crate::storage::outbox::{Outbox, OutboxConfig};
 use crate::storage::records::Records;
 use crate::storage::rocksdb_service::RocksDbStore;
 use crate::storage::shared::SharedStore;
@@ -60,6 +63,40 @@ fn etcd(config: &Config) -> Result<EtcdConfig, DaemonError> {
         Some(Tls { authorities: read(ca_file)?, identity, server_name: server_name.clone() })
     };
     Ok(EtcdConfig { endpoints: endpoints.clone(), user, tls, lease: *lease, timeout: config.store.timeout })
+}
+
+/// Where outcomes and states go that the shared store gets.
+pub fn outbox(
+    config: &Config,
+    own: &Arc<dyn StateStore>,
+    shared: Option<&Arc<dyn SharedStore>>,
+) -> Result<Option<Arc<Outbox>>, DaemonError> {
+    let Some(shared) = shared else { return Ok(None) };
+    let outbox_config = OutboxConfig {
+        node: config.node.clone(),
+        entries: config.store.backlog.entries,
+        reserve: config.store.backlog.reserve,
+        timeout: config.store.timeout,
+    };
+    Outbox::open(Arc::clone(own), Arc::clone(shared), outbox_config).map(Some).map_err(failed("store"))
+}
+
+/// What hands the states of workloads over.
+pub fn publisher(
+    config: &Config,
+    own: &Arc<dyn StateStore>,
+    status: &Arc<Status>,
+    outbox: Option<&Arc<Outbox>>,
+) -> Result<Option<Publisher>, DaemonError> {
+    let Some(outbox) = outbox else { return Ok(None) };
+    let sources = Sources {
+        node: config.node.clone(),
+        status: Arc::clone(status),
+        records: Records::new(Arc::clone(own)),
+        store: Arc::clone(own),
+        outbox: Arc::clone(outbox),
+    };
+    Publisher::start(sources).map(Some).map_err(failed("threads"))
 }
 
 /// What lies outside of this node.

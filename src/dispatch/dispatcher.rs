@@ -73,6 +73,8 @@ pub struct DispatchPorts {
     pub prune: Prune,
     /// Told of triggered actions that have ended.
     pub told: Option<Told>,
+    /// Told that an action has ended. Does not block.
+    pub ended: Option<Arc<dyn Fn() + Send + Sync>>,
     /// Counts misses of real-time tasks.
     pub faults: Arc<Faults>,
 }
@@ -95,7 +97,9 @@ impl Dispatcher {
     pub fn start(config: DispatchConfig, ports: DispatchPorts) -> io::Result<Self> {
         let lanes = Lanes::new(config.urgent_queue, config.normal_queue);
         let budgets = Budgets { default: config.default_deadline, most: config.max_deadline };
-        let shared = Arc::new(Shared::new(ports.act, lanes, ports.clock, budgets));
+        let mut shared = Shared::new(ports.act, lanes, ports.clock, budgets);
+        shared.on_end = ports.ended;
+        let shared = Arc::new(shared);
         let mut workers = Vec::with_capacity(config.workers);
         for number in 0..config.workers {
             let own = Arc::clone(&shared);

@@ -60,6 +60,8 @@ pub struct Shared {
     pub retries: Mutex<Vec<Retry>>,
     /// Wakes the janitor for what waits: brought forward after each change of `lanes`, `inflight` and `retries`.
     pub alarm: Alarm,
+    /// Told that an action has ended.
+    pub on_end: Option<Arc<dyn Fn() + Send + Sync>>,
     ended: Mutex<EndedIds>,
     /// Actions that ended and that the janitor has not counted yet.
     newly_ended: AtomicUsize,
@@ -77,6 +79,7 @@ impl Shared {
             budgets: Mutex::new(budgets),
             retries: Mutex::default(),
             alarm: Alarm::new(),
+            on_end: None,
             ended: Mutex::default(),
             newly_ended: AtomicUsize::new(0),
             sequence: AtomicU64::new(1),
@@ -329,6 +332,9 @@ impl Shared {
         }
         self.leave(entry);
         entry.end(outcome);
+        if let Some(on_end) = &self.on_end {
+            on_end();
+        }
     }
 
     /// Ends an action that never ran: recorded, answered, its place given back.

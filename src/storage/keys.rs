@@ -9,6 +9,10 @@
 //! | `repair/{action id}` | JSON of `records::Intent`: an ended action that could not be undone whole, to be tried again |
 //! | `outcome/{action id}` | JSON of `records::StoredOutcome` |
 //! | `ended/{2^63 less milliseconds, 19 digits}/{action id}` | empty: outcomes by their end, the latest first |
+//! | `outbox/{number, 20 digits}` | JSON of what waits to be delivered to the shared store |
+//! | `owed/{number, 20 digits}` | the id of an ended action whose outcome is delivered from the action log |
+//! | `instance` | this daemon's own name, the same over its restarts |
+//! | `published/{key of the shared store}` | the fingerprint of what was handed over for delivery last |
 //!
 //! Names hold no `/` (checked where they enter), so that keys cannot run into each other.
 
@@ -16,6 +20,14 @@
 pub const DOCUMENTS: &str = "document/";
 /// Every last good copy of what a shared store has.
 pub const COPIES: &str = "copy/";
+/// Everything that waits to be delivered.
+pub const OUTBOX: &str = "outbox/";
+/// Every outcome that is delivered from the action log.
+pub const OWED: &str = "owed/";
+/// This daemon's own name.
+pub const INSTANCE: &str = "instance";
+/// Fingerprints of what was handed over for delivery.
+pub const PUBLISHED: &str = "published/";
 /// Every workload.
 pub const WORKLOADS: &str = "workload/";
 /// Every action under way.
@@ -38,6 +50,26 @@ pub fn document(kind: &str, name: &str) -> String {
 /// The key of the last good copy of a shared store's key.
 pub fn copy(shared_key: &str) -> String {
     format!("{COPIES}{shared_key}")
+}
+
+/// The key of something that waits to be delivered.
+pub fn outbox(number: u64) -> String {
+    format!("{OUTBOX}{number:020}")
+}
+
+/// The key of an outcome that is delivered from the action log.
+pub fn owed(number: u64) -> String {
+    format!("{OWED}{number:020}")
+}
+
+/// The number in a key made by [`outbox`] or [`owed`].
+pub fn number_of(key: &str, prefix: &str) -> Option<u64> {
+    key.strip_prefix(prefix)?.parse().ok()
+}
+
+/// The key of the fingerprint of what was handed over for a key of the shared store.
+pub fn published(shared_key: &str) -> String {
+    format!("{PUBLISHED}{shared_key}")
 }
 
 /// The key of a workload.

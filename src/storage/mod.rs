@@ -9,6 +9,8 @@ pub mod embedded;
 pub mod etcd;
 pub mod keys;
 pub mod memory;
+pub mod outbox;
+pub mod published;
 pub mod records;
 pub mod retention;
 pub mod rocksdb_service;

@@ -311,6 +311,11 @@ impl Changes {
         self.batch.delete.push(keys::outcome(action_id));
     }
 
+    /// Writes a value as it is: what belongs to another part of this room.
+    pub(super) fn put_raw(&mut self, key: String, value: Vec<u8>) {
+        self.batch.put.push((key, value));
+    }
+
     fn put<T: Serialize>(&mut self, key: String, value: &T) -> Result<(), StoreError> {
         let bytes = serde_json::to_vec(value)
             .map_err(|error| StoreError::Damaged { key: key.clone(), reason: error.to_string() })?;

@@ -119,6 +119,7 @@ fn rig_with(change: impl FnOnce(&mut Settings)) -> Rig {
         clock: Arc::new(SystemClock),
         settings: Arc::new(SettingsCell::new(settings)),
         outside,
+        outbox: None,
     });
     Rig { nodes, scheduler, records, pipeline }
 }

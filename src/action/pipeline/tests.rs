@@ -80,6 +80,7 @@ fn rig() -> Rig {
         clock: Arc::new(SystemClock),
         settings: Arc::new(SettingsCell::new(settings)),
         outside: Outside::none(Documents::own(records)),
+        outbox: None,
     };
     Rig { sim, store, pipeline: Pipeline::new(ports), cancel: CancelToken::new() }
 }

@@ -110,6 +110,7 @@ impl Rig {
             clock: Arc::new(SystemClock),
             settings: Arc::clone(&settings),
             outside: Outside::none(Documents::own(records.clone())),
+            outbox: None,
         });
         let ports = DispatchPorts {
             act: Arc::new(pipeline),
@@ -118,6 +119,7 @@ impl Rig {
             clock: Arc::new(SystemClock),
             prune: Box::new(|_, _| Ok(0)),
             told: None,
+            ended: None,
             faults: Arc::default(),
         };
         let config = DispatchConfig {
