@@ -2,6 +2,7 @@
 //! the real wire.
 
 mod connections;
+mod etcd;
 mod misbehaviour;
 mod store;
 mod triggers;
