@@ -12,11 +12,13 @@ use std::time::Duration;
 use crate::action::{Pipeline, Ports, Recovery, Settings, SettingsCell};
 use crate::application::history::History;
 use crate::application::publish::Publisher;
+use crate::application::restarts::{self, Restarts, Timing};
 use crate::application::status::Status;
 use crate::application::teller::{Teller, changes_of};
 use crate::clock::{Clock, Deadline, SystemClock};
 use crate::config::Config;
 use crate::dispatch::{DispatchConfig, DispatchPorts, Dispatcher, Told};
+use crate::events::Hub;
 use crate::grpc::server::{HealthState, Server, ServerConfig, UnixConfig};
 use crate::manifest::Limits;
 use crate::policy::builtin::BuiltinPolicy;
@@ -62,6 +64,8 @@ fn policy(config: &Config) -> Result<BuiltinPolicy, DaemonError> {
 pub struct Daemon {
     server: Server,
     health: Arc<HealthState>,
+    hub: Hub,
+    restarts: Restarts,
     dispatcher: Arc<Dispatcher>,
     teller: Teller,
     publisher: Option<Publisher>,
@@ -101,7 +105,7 @@ impl Daemon {
         };
         let history = Arc::new(History::new(records.clone()));
         let ids = history.ids(Deadline::after(START_BUDGET)).map_err(failed("store"))?;
-        let status = Arc::new(Status::new(records.clone(), engines, Arc::clone(&settings)));
+        let status = Arc::new(Status::new(records.clone(), Arc::clone(&engines), Arc::clone(&settings)));
         let publisher = peers::publisher(&config, &own, &status, outbox.as_ref())?;
         let ended = publisher.as_ref().map(|publisher| Arc::new(publisher.waker()) as _);
         let act = Arc::new(Pipeline::new(ports));
@@ -114,6 +118,11 @@ impl Daemon {
         let dispatcher = Arc::new(dispatcher);
         dispatcher.note_ended(ids);
         recover(&dispatcher, &records)?;
+        let (listener, events) = restarts::events();
+        let timing = Timing { first: config.actions.restart_after, most: config.actions.restart_after_most };
+        let restarts = Restarts::start(events, Arc::clone(&dispatcher) as _, records.clone(), timing);
+        let restarts = restarts.map_err(failed("threads"))?;
+        let hub = Hub::start(&engines, &config.node, &listener).map_err(failed("threads"))?;
         let health = Arc::new(HealthState::default());
         let pullpiri = config.pullpiri.enabled.then(|| Arc::clone(&dispatcher) as _);
         let service = Arc::clone(&dispatcher) as _;
@@ -126,7 +135,20 @@ impl Daemon {
                 return Err(failed("listening")(error));
             }
         };
-        Ok(Self { server, health, dispatcher, teller, publisher, outbox, settings, policy, records, config })
+        Ok(Self {
+            server,
+            health,
+            hub,
+            restarts,
+            dispatcher,
+            teller,
+            publisher,
+            outbox,
+            settings,
+            policy,
+            records,
+            config,
+        })
     }
 
     /// Where requests are taken: the unix socket, and TCP addresses with their ports as bound.
@@ -163,6 +185,8 @@ impl Daemon {
     /// Ends within the configured time. Containers go on.
     pub fn stop(self) {
         self.health.not_serving();
+        self.hub.stop();
+        self.restarts.stop();
         let limit = self.config.shutdown.drain;
         let undo = limit / UNDO_SHARE;
         // The dispatcher stops taking actions first, so that callers of those under way still get their answers.

@@ -14,6 +14,7 @@ pub mod config;
 pub mod daemon;
 pub mod dispatch;
 pub mod error;
+pub mod events;
 pub mod grpc;
 pub mod hooks;
 pub mod logging;

@@ -4,5 +4,6 @@ pub mod audience;
 pub mod faults;
 pub mod history;
 pub mod publish;
+pub mod restarts;
 pub mod status;
 pub mod teller;

@@ -182,6 +182,13 @@ pub struct Actions {
     /// How long an outcome is kept.
     #[serde(with = "units::duration")]
     pub keep_for: Duration,
+    /// After how long a container that has ended is started again, where its document asks for it; each further time
+    /// takes twice as long.
+    #[serde(with = "units::duration")]
+    pub restart_after: Duration,
+    /// The longest such time.
+    #[serde(with = "units::duration")]
+    pub restart_after_most: Duration,
 }
 
 impl Default for Actions {
@@ -191,6 +198,8 @@ impl Default for Actions {
             max_deadline: Duration::from_secs(24 * 3600),
             keep_outcomes: 10_000,
             keep_for: Duration::from_secs(7 * 24 * 3600),
+            restart_after: Duration::from_secs(10),
+            restart_after_most: Duration::from_secs(300),
         }
     }
 }

@@ -314,6 +314,8 @@ fn reload_puts_in_force_just_what_the_difference_calls_applicable() {
         max_deadline: Duration::from_secs(2),
         keep_outcomes: 3,
         keep_for: Duration::from_secs(4),
+        restart_after: Duration::from_secs(5),
+        restart_after_most: Duration::from_secs(6),
     };
     new.limits =
         settings::Limits { message_bytes: 1 << 20, documents: 1, containers: 2, streams_per_peer: 3, streams_unix: 4 };
@@ -328,6 +330,8 @@ fn reload_puts_in_force_just_what_the_difference_calls_applicable() {
             at_restart: [
                 "actions.keep_for",
                 "actions.keep_outcomes",
+                "actions.restart_after",
+                "actions.restart_after_most",
                 "limits.message_bytes",
                 "limits.streams_per_peer",
                 "limits.streams_unix",

@@ -150,7 +150,10 @@ fn check_actions(actions: &Actions) -> Result<(), Violation> {
         return Err(Violation { keys: vec!["actions.default_deadline", "actions.max_deadline"], what });
     }
     within("actions.keep_outcomes", actions.keep_outcomes, 1..=1_000_000, number)?;
-    within("actions.keep_for", actions.keep_for, second..=TEN_YEARS, duration_text)
+    within("actions.keep_for", actions.keep_for, second..=TEN_YEARS, duration_text)?;
+    let tenth = Duration::from_millis(100);
+    within("actions.restart_after", actions.restart_after, tenth..=TEN_YEARS, duration_text)?;
+    within("actions.restart_after_most", actions.restart_after_most, actions.restart_after..=TEN_YEARS, duration_text)
 }
 
 fn check_limits(limits: &Limits) -> Result<(), Violation> {

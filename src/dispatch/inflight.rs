@@ -299,7 +299,7 @@ impl Inflight {
         if is_hurried {
             job.entry.token.hasten();
         }
-        job.loaded = Some(loaded);
+        job.loaded = Some(Box::new(loaded));
         Claim::Granted(Box::new(job), ended)
     }
 

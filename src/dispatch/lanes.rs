@@ -29,7 +29,7 @@ pub struct Job {
     /// What to do with it.
     pub work: Work,
     /// Its documents, once they are loaded.
-    pub loaded: Option<Loaded>,
+    pub loaded: Option<Box<Loaded>>,
 }
 
 impl Job {

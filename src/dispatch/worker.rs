@@ -287,7 +287,7 @@ impl Shared {
             self.lanes.give_back(job.lane());
         }
         let entry = Arc::clone(&job.entry);
-        let mut loaded = job.loaded.take().unwrap_or_default();
+        let mut loaded = job.loaded.take().map(|loaded| *loaded).unwrap_or_default();
         let mut phases = PhaseClock::since(entry.accepted);
         phases.lap(crate::action::phases::Phase::Queue);
         let context = Context {

@@ -90,7 +90,7 @@ impl Bundle {
             Ok(first)
         };
         let parsed = match &stored.pod {
-            Some(pod) if stored.text.is_empty() => only(pod)?.as_model(),
+            Some(pod) if stored.text.is_empty() => only(pod)?.into_model(),
             Some(pod) => only(&stored.text)?.with_specification_of(only(pod)?),
             None => only(&stored.text)?,
         };

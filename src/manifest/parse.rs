@@ -29,7 +29,7 @@ pub(super) struct Parsed {
 
 impl Parsed {
     /// A Pod that stands for the Model of its name.
-    pub fn as_model(mut self) -> Self {
+    pub fn into_model(mut self) -> Self {
         if let Value::Map(entries) = &mut self.root.value {
             for entry in entries.iter_mut().filter(|entry| entry.key == "kind") {
                 entry.value.value = Value::Scalar(Scalar { text: "Model".to_owned(), plain: true });

@@ -228,7 +228,7 @@ pub(super) fn read(
         init_containers,
         containers,
         volumes: sources,
-        restart_policy: restart_policy(&mut fields, format, notes)?,
+        restart_policy: restart_policy(&mut fields, format)?,
         grace_ms: grace(&mut fields, format)?,
         delegate: None,
     };
@@ -314,7 +314,7 @@ fn hostname(fields: &mut Fields<'_>) -> ManifestResult<String> {
 }
 
 /// Kubernetes starts again always, Pullpiri on failure, where the document does not say.
-fn restart_policy(fields: &mut Fields<'_>, format: ManifestFormat, notes: &mut Notes) -> ManifestResult<RestartPolicy> {
+fn restart_policy(fields: &mut Fields<'_>, format: ManifestFormat) -> ManifestResult<RestartPolicy> {
     let Some(place) = fields.take("restartPolicy") else {
         return Ok(match format {
             ManifestFormat::Kubernetes => RestartPolicy::Always,
@@ -323,11 +323,7 @@ fn restart_policy(fields: &mut Fields<'_>, format: ManifestFormat, notes: &mut N
     };
     let words =
         [("Always", RestartPolicy::Always), ("OnFailure", RestartPolicy::OnFailure), ("Never", RestartPolicy::Never)];
-    let policy = place.word(&words)?;
-    if policy != RestartPolicy::Never {
-        notes.warn(&place.path, place.node.line, "restartPolicy is kept, but containers are not started again yet");
-    }
-    Ok(policy)
+    place.word(&words)
 }
 
 /// 30 s of Kubernetes, or the daemon's default for Pullpiri, where the document does not say.

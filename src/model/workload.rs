@@ -63,7 +63,7 @@ pub struct WorkloadSpec {
     pub containers: Vec<ContainerSpec>,
     /// Volumes that the containers mount, by name.
     pub volumes: BTreeMap<String, VolumeSource>,
-    /// When a container that ended is to be started again. Kept; does not act yet.
+    /// When a container that ended is to be started again.
     pub restart_policy: RestartPolicy,
     /// Between SIGTERM and SIGKILL, milliseconds; `None` takes the default of 10 s.
     pub grace_ms: Option<u64>,

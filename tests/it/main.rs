@@ -19,6 +19,7 @@ mod process;
 mod pullpiri;
 mod python;
 mod recovery;
+mod restarts;
 mod storage;
 mod support;
 mod tidy;

@@ -42,7 +42,7 @@ fn kubernetes_pod_is_read_whole() {
     assert_eq!(spec.containers[1].image, "localhost:5000/camera/publish");
     assert_eq!(spec.containers[1].pull, PullPolicy::IfNotPresent);
     let paths: Vec<&str> = expansion.warnings.iter().map(|warning| warning.path.as_str()).collect();
-    assert_eq!(paths, ["spec.containers[0].livenessProbe", "spec.template.spec.restartPolicy"]);
+    assert_eq!(paths, ["spec.containers[0].livenessProbe"]);
 }
 
 #[test]

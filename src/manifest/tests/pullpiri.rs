@@ -57,20 +57,19 @@ fn scenario_becomes_the_workloads_of_its_package() {
 }
 
 #[test]
-fn condition_schedule_policy_probe_and_restart_are_warned_about() {
+fn condition_schedule_policy_and_probe_are_warned_about() {
     let expansion = without_schedule(&bundle(PULLPIRI), "lane-keep").unwrap();
     for (path, words) in [
         ("spec.condition", "not evaluated"),
         ("spec.schedule", "ignored"),
         ("spec.policy", "by its name only"),
-        ("spec.restartPolicy", "not started again yet"),
         ("spec.probeConfig.liveness", "do not act yet"),
     ] {
         let warning = expansion.warnings.iter().find(|warning| warning.path == path);
         let warning = warning.unwrap_or_else(|| panic!("no warning at {path}: {:?}", expansion.warnings));
         assert!(warning.message.contains(words) && warning.line > 0, "{warning:?}");
     }
-    assert_eq!(expansion.warnings.len(), 5, "{:?}", expansion.warnings);
+    assert_eq!(expansion.warnings.len(), 4, "{:?}", expansion.warnings);
 }
 
 #[test]

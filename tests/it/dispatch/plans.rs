@@ -116,9 +116,9 @@ fn refused_actions_are_errors_within_the_plan_of_the_others() {
 #[test]
 fn plan_warns_of_what_will_have_no_effect() {
     let daemon = daemon("[]", "");
-    let document = pod("alpha", QUICK, "sleep 1000").replace("  hostNetwork", "  restartPolicy: Always\n  hostNetwork");
+    let document = pod("alpha", QUICK, "sleep 1000").replace("  hostNetwork", "  serviceAccountName: x\n  hostNetwork");
     let planned = plan(&daemon, &[launch(&document)]).unwrap();
-    assert!(planned.warnings.iter().any(|warning| warning.path.contains("restartPolicy")), "{planned:?}");
+    assert!(planned.warnings.iter().any(|warning| warning.path.contains("serviceAccountName")), "{planned:?}");
     let warned = daemon.launch(&document).unwrap();
     assert_eq!(warned.warnings, planned.warnings);
 }

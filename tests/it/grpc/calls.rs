@@ -72,8 +72,8 @@ fn bad_request_names_the_field_and_never_reaches_the_service() {
         of.parameters = Some(Parameters { grace_ms: Some(3_600_001), ..Default::default() }).into();
     };
     assert_eq!(run(grace), invalid("INVALID_FIELD", "action.parameters.grace_ms"));
-    let update = run(|of| of.verb = Verb::VERB_UPDATE.into());
-    assert_eq!((update.0, update.1.as_str()), (RpcStatusCode::UNIMPLEMENTED, "NOT_IMPLEMENTED"));
+    let scale = run(|of| of.verb = Verb::VERB_SCALE.into());
+    assert_eq!((scale.0, scale.1.as_str()), (RpcStatusCode::UNIMPLEMENTED, "NOT_IMPLEMENTED"));
     assert_eq!(rig.service.last(), "");
 }
 

@@ -38,7 +38,6 @@ fn what_has_no_effect_yet_is_warned_about_with_its_place() {
         ("spec.schedule", "ignored"),
         ("spec.policy", "lane-keep-policy"),
         ("spec.models[0].node", "'HPC'"),
-        ("spec.restartPolicy", "not started again yet"),
         ("spec.probeConfig.liveness", "do not act yet"),
     ] {
         let found = warning(&done, path);

@@ -1,0 +1,140 @@
+//! [`Tracked`]: what is known of the containers of one engine, and what a new look at them means. Pure.
+
+use std::collections::BTreeMap;
+
+use super::HubEvent;
+use crate::model::state::ContainerStatus;
+use crate::runtime::adapter::ContainerInstance;
+
+/// One container as known last.
+struct Known {
+    instance: ContainerInstance,
+    is_live: bool,
+}
+
+/// The containers of one engine by their ids.
+#[derive(Default)]
+pub struct Tracked(BTreeMap<String, Known>);
+
+impl Tracked {
+    /// All containers are these: gives what has changed since the last look.
+    pub fn listed(&mut self, all: &[ContainerInstance]) -> Vec<HubEvent> {
+        let mut events: Vec<_> = all.iter().flat_map(|instance| self.seen(instance.clone())).collect();
+        let is_gone = |id: &&String| !all.iter().any(|instance| instance.id == **id);
+        let gone: Vec<_> = self.0.keys().filter(is_gone).cloned().collect();
+        events.extend(gone.iter().flat_map(|id| self.removed(id, None)));
+        events
+    }
+
+    /// A container is as given: a run that ended and one that began are told, each once.
+    pub fn seen(&mut self, instance: ContainerInstance) -> Vec<HubEvent> {
+        let is_live = instance.status.is_live();
+        let known = self.0.get(&instance.id);
+        let was_live = known.is_some_and(|known| known.is_live);
+        // It ended and was started again before anybody looked.
+        let is_another_run =
+            was_live && is_live && known.is_some_and(|known| is_later_run(&known.instance, &instance));
+        let mut events = Vec::new();
+        match (was_live, is_live) {
+            (true, false) => events.push(stopped(&instance, exit_code(&instance.status))),
+            (true, true) if is_another_run => {
+                events.push(stopped(&instance, None));
+                events.push(HubEvent::Started(instance.clone()));
+            }
+            (false, true) => events.push(HubEvent::Started(instance.clone())),
+            (true, true) | (false, false) => {}
+        }
+        self.0.insert(instance.id.clone(), Known { instance, is_live });
+        events
+    }
+
+    /// A container is gone; with the exit code where the engine told it.
+    pub fn removed(&mut self, id: &str, exit_code: Option<i32>) -> Vec<HubEvent> {
+        let Some(known) = self.0.remove(id) else { return Vec::new() };
+        let mut events = Vec::new();
+        if known.is_live {
+            events.push(stopped(&known.instance, exit_code));
+        }
+        events.push(HubEvent::Removed(known.instance));
+        events
+    }
+}
+
+/// Whether a live container is another run than it was. Engines tell the time of a start in whole seconds in one call and
+/// exactly in another, so that only what differs by more counts.
+fn is_later_run(before: &ContainerInstance, now: &ContainerInstance) -> bool {
+    let is_other_process = before.pid != 0 && now.pid != 0 && before.pid != now.pid;
+    let second = |instance: &ContainerInstance| instance.started_ms / 1000;
+    is_other_process || (second(before) != 0 && second(now) > second(before))
+}
+
+fn stopped(instance: &ContainerInstance, exit_code: Option<i32>) -> HubEvent {
+    HubEvent::Stopped { instance: instance.clone(), exit_code }
+}
+
+fn exit_code(status: &ContainerStatus) -> Option<i32> {
+    if let ContainerStatus::Exited { code, .. } = status { *code } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::state::Health;
+
+    const RUNNING: ContainerStatus = ContainerStatus::Running { health: Health::None };
+
+    fn container(id: &str, status: ContainerStatus, started_ms: u64) -> ContainerInstance {
+        ContainerInstance {
+            id: id.into(),
+            name: format!("name-{id}"),
+            engine: "sim".into(),
+            status,
+            image: String::new(),
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            ports: Vec::new(),
+            ips: Vec::new(),
+            pid: 0,
+            cgroup_path: String::new(),
+            created_ms: 0,
+            started_ms,
+            finished_ms: 0,
+        }
+    }
+
+    fn words(events: &[HubEvent]) -> Vec<String> {
+        let word = |event: &HubEvent| match event {
+            HubEvent::Started(instance) => format!("started {}", instance.id),
+            HubEvent::Stopped { instance, exit_code } => format!("stopped {} {exit_code:?}", instance.id),
+            HubEvent::Removed(instance) => format!("removed {}", instance.id),
+            other => format!("{other:?}"),
+        };
+        events.iter().map(word).collect()
+    }
+
+    #[test]
+    fn each_death_is_told_once_however_often_it_is_looked_at() {
+        let ended = ContainerStatus::Exited { code: Some(3), oom: false };
+        let mut tracked = Tracked::default();
+        assert_eq!(words(&tracked.listed(&[container("a", RUNNING, 5)])), ["started a"]);
+        assert!(tracked.seen(container("a", RUNNING, 5)).is_empty());
+        assert_eq!(words(&tracked.seen(container("a", ended.clone(), 5))), ["stopped a Some(3)"]);
+        assert!(tracked.listed(&[container("a", ended.clone(), 5)]).is_empty());
+        assert_eq!(words(&tracked.seen(container("a", RUNNING, 9000))), ["started a"]);
+        assert_eq!(words(&tracked.seen(container("a", RUNNING, 12_000))), ["stopped a None", "started a"]);
+        assert_eq!(words(&tracked.listed(&[])), ["stopped a None", "removed a"]);
+        assert!(tracked.removed("a", None).is_empty());
+        assert!(tracked.listed(&[container("b", ended, 1)]).is_empty(), "what never ran here has not died");
+    }
+
+    #[test]
+    fn start_that_one_call_tells_less_exactly_than_another_is_one_start() {
+        let mut tracked = Tracked::default();
+        tracked.listed(&[container("a", RUNNING, 5000)]);
+        assert!(tracked.seen(container("a", RUNNING, 5432)).is_empty());
+        assert!(tracked.listed(&[container("a", RUNNING, 5000)]).is_empty());
+        let with_pid = |pid| ContainerInstance { pid, ..container("a", RUNNING, 5432) };
+        assert!(tracked.seen(with_pid(7)).is_empty());
+        assert_eq!(words(&tracked.seen(with_pid(8))), ["stopped a None", "started a"]);
+    }
+}
