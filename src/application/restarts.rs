@@ -207,7 +207,8 @@ impl Keeper {
         let wait = wait_before(ends.restarts, timing);
         ends.restarts = ends.restarts.saturating_add(1);
         ends.due = Some(Instant::now() + wait);
-        log::warn!("container '{}' of '{}' is started again in {} s", name.1, name.0, wait.as_secs_f32());
+        // Somebody may be stopping it: what shall be is recorded once that has ended.
+        log::debug!("container '{}' of '{}' is to be started again in {} s", name.1, name.0, wait.as_secs_f32());
     }
 
     fn restart_due(&mut self) {
@@ -224,6 +225,7 @@ impl Keeper {
                 self.ends.remove(&name);
                 continue;
             }
+            log::info!("container '{}' of '{}' is started again", name.1, name.0);
             let timing = self.timing;
             if let Some(ends) = self.ends.get_mut(&name) {
                 // Where this one comes to nothing, the next try is later; its start clears that.

@@ -202,21 +202,22 @@ impl Watched {
         if !is_ours {
             return Ok(());
         }
-        let exit_code = match event.kind {
-            EngineEventKind::Died { exit_code } => exit_code,
-            EngineEventKind::Created
-            | EngineEventKind::Started
-            | EngineEventKind::OutOfMemory
-            | EngineEventKind::Paused
-            | EngineEventKind::Resumed
-            | EngineEventKind::Removed => None,
-        };
+        let exit_code = if let EngineEventKind::Died { exit_code } = event.kind { exit_code } else { None };
         let found = self.engine.inspect_container(&self.look(), &event.id);
-        let events = match found {
-            Ok(instance) if instance.labels.get(labels::NODE) == Some(&self.node) => self.tracked.seen(instance),
-            Ok(_) => Vec::new(),
-            Err(RuntimeError::NotFound { .. }) => self.tracked.removed(&event.id, exit_code),
-            Err(error) => return Err(error),
+        let events = match (found, event.kind) {
+            (Ok(instance), _) if instance.labels.get(labels::NODE) != Some(&self.node) => Vec::new(),
+            (Ok(instance), EngineEventKind::Started) => self.tracked.started(instance),
+            (Ok(instance), EngineEventKind::Died { .. }) => self.tracked.died(instance, exit_code),
+            (
+                Ok(instance),
+                EngineEventKind::Created
+                | EngineEventKind::OutOfMemory
+                | EngineEventKind::Paused
+                | EngineEventKind::Resumed
+                | EngineEventKind::Removed,
+            ) => self.tracked.seen(instance),
+            (Err(RuntimeError::NotFound { .. }), _) => self.tracked.removed(&event.id, exit_code),
+            (Err(error), _) => return Err(error),
         };
         events.into_iter().for_each(|event| self.tell(event));
         Ok(())

@@ -32,8 +32,7 @@ impl Tracked {
         let known = self.0.get(&instance.id);
         let was_live = known.is_some_and(|known| known.is_live);
         // It ended and was started again before anybody looked.
-        let is_another_run =
-            was_live && is_live && known.is_some_and(|known| is_later_run(&known.instance, &instance));
+        let is_another_run = was_live && is_live && known.is_some_and(|known| is_later_run(&known.instance, &instance));
         let mut events = Vec::new();
         match (was_live, is_live) {
             (true, false) => events.push(stopped(&instance, exit_code(&instance.status))),
@@ -46,6 +45,34 @@ impl Tracked {
         }
         self.0.insert(instance.id.clone(), Known { instance, is_live });
         events
+    }
+
+    /// The engine says that a container was started. Events come late: where it has ended by now, its end is still to be
+    /// told, by [`Tracked::died`].
+    pub fn started(&mut self, instance: ContainerInstance) -> Vec<HubEvent> {
+        let was_live = self.0.get(&instance.id).is_some_and(|known| known.is_live);
+        match (was_live, instance.status.is_live()) {
+            (_, true) => self.seen(instance),
+            (true, false) => Vec::new(),
+            (false, false) => {
+                self.0.insert(instance.id.clone(), Known { instance: instance.clone(), is_live: true });
+                vec![HubEvent::Started(instance)]
+            }
+        }
+    }
+
+    /// The engine says that a container has ended. What it says of one that lives on, or lived on when it was last looked
+    /// at, is old; where another run lives by now, that one's start is still to be told, by [`Tracked::started`].
+    pub fn died(&mut self, instance: ContainerInstance, exit_code: Option<i32>) -> Vec<HubEvent> {
+        let known = self.0.get(&instance.id).filter(|known| known.is_live);
+        let is_other_run =
+            instance.status.is_live() && known.is_some_and(|known| is_later_run(&known.instance, &instance));
+        if !is_other_run {
+            return self.seen(instance);
+        }
+        let event = stopped(&instance, exit_code);
+        self.0.insert(instance.id.clone(), Known { instance, is_live: false });
+        vec![event]
     }
 
     /// A container is gone; with the exit code where the engine told it.
@@ -125,6 +152,24 @@ mod tests {
         assert_eq!(words(&tracked.listed(&[])), ["stopped a None", "removed a"]);
         assert!(tracked.removed("a", None).is_empty());
         assert!(tracked.listed(&[container("b", ended, 1)]).is_empty(), "what never ran here has not died");
+    }
+
+    #[test]
+    fn runs_that_are_over_when_their_events_come_are_told_one_by_one() {
+        let ended = |started_ms| container("a", ContainerStatus::Exited { code: Some(3), oom: false }, started_ms);
+        let mut tracked = Tracked::default();
+        assert!(tracked.seen(ended(9000)).is_empty(), "it was made");
+        for _ in 0..2 {
+            assert_eq!(words(&tracked.started(ended(9000))), ["started a"]);
+            assert!(tracked.started(ended(9000)).is_empty());
+            assert_eq!(words(&tracked.died(ended(9000), Some(3))), ["stopped a Some(3)"]);
+            assert!(tracked.died(ended(9000), Some(3)).is_empty());
+        }
+        let running = |started_ms| container("a", RUNNING, started_ms);
+        assert_eq!(words(&tracked.started(running(12_000))), ["started a"]);
+        assert!(tracked.died(running(12_000), Some(3)).is_empty(), "this one is of the run before");
+        assert_eq!(words(&tracked.died(running(15_000), Some(4))), ["stopped a Some(4)"]);
+        assert_eq!(words(&tracked.started(running(15_000))), ["started a"]);
     }
 
     #[test]
