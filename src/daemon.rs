@@ -94,13 +94,14 @@ impl Daemon {
         let engines = Arc::new(engines(&config)?);
         let settings = Arc::new(SettingsCell::new(settings(&config)));
         let outbox = peers::outbox(&config, &own, shared.as_ref())?;
+        let networks = Arc::default();
         let ports = Ports {
             engines: Arc::clone(&engines),
             records: records.clone(),
             policy: gates(&config, &policy, &threads),
             clock: Arc::clone(&clock),
             settings: Arc::clone(&settings),
-            outside: peers::outside(&config, &own, shared.as_ref(), &threads),
+            outside: peers::outside(&config, &own, shared.as_ref(), &networks, &threads),
             outbox: outbox.clone(),
         };
         let history = Arc::new(History::new(records.clone()));
@@ -113,7 +114,7 @@ impl Daemon {
         let teller = Teller::start(peers::audiences(&config, &threads)).map_err(failed("threads"))?;
         let (told, faults) = (Some(told(&teller, &clock)), Arc::default());
         let dispatch_ports =
-            DispatchPorts { act, status, history, clock: Arc::clone(&clock), prune, told, ended, faults };
+            DispatchPorts { act, status, history, clock: Arc::clone(&clock), prune, told, ended, faults, networks };
         let dispatcher = Dispatcher::start(dispatch_config(&config), dispatch_ports).map_err(failed("threads"))?;
         let dispatcher = Arc::new(dispatcher);
         dispatcher.note_ended(ids);

@@ -156,6 +156,10 @@ error_codes! {
     ScheduleRefused = "SCHEDULE_REFUSED",
     /// The real-time scheduler is away, or none is configured.
     SchedulerUnavailable = "SCHEDULER_UNAVAILABLE",
+    /// Who sets networks up refuses an order, or could not carry it out.
+    NetworkRefused = "NETWORK_REFUSED",
+    /// Who sets networks up is away, or did not say in time that it was done.
+    NetworkUnavailable = "NETWORK_UNAVAILABLE",
     /// Outcomes that wait for the store have reached their bound.
     BacklogFull = "BACKLOG_FULL",
     /// There is no earlier document to return to.

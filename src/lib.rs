@@ -20,6 +20,7 @@ pub mod hooks;
 pub mod logging;
 pub mod manifest;
 pub mod model;
+pub mod networks;
 pub mod nodes;
 pub mod policy;
 pub mod proto;

@@ -70,7 +70,7 @@ impl Conclusion<'_> {
             if !matches!(result.state, StepState::Failed | StepState::Skipped) {
                 continue;
             }
-            let known = failing.get(&step.workload).is_some();
+            let known = failing.contains_key(&step.workload);
             let own = executed.errors.get(&result.index).cloned();
             match (own, known) {
                 (Some(error), false) => drop(failing.insert(step.workload.clone(), error)),

@@ -158,7 +158,11 @@ fn run_step(plan: &Plan, execution: &Execution, group: &CancelToken, index: usiz
 fn is_long(op: &StepOp) -> bool {
     matches!(
         op,
-        StepOp::EnsureImage { .. } | StepOp::AwaitCompletion { .. } | StepOp::Stop { .. } | StepOp::Admit { .. }
+        StepOp::EnsureImage { .. }
+            | StepOp::AwaitCompletion { .. }
+            | StepOp::Stop { .. }
+            | StepOp::Admit { .. }
+            | StepOp::Connect { .. }
     )
 }
 
@@ -393,7 +397,14 @@ mod tests {
                 &Execution {
                     engines: &engines,
                     outside: &outside,
-                    drawings: &Drawings { specs, before: BTreeMap::new(), schedule: None, node: "n", action_id: "1" },
+                    drawings: &Drawings {
+                        specs,
+                        before: BTreeMap::new(),
+                        schedule: None,
+                        network: None,
+                        node: "n",
+                        action_id: "1",
+                    },
                     deadline: Deadline::after(self.deadline),
                     cancel: &self.cancel,
                     reporter,

@@ -1,5 +1,5 @@
 //! [`Outside`]: what an action reaches beside engines and the store of this node, and the steps that are done there:
-//! orders to other nodes, admission of real-time tasks, a model's place in its stored Package.
+//! orders to other nodes, admission of real-time tasks, networks between nodes, a model's place in its stored Package.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use crate::manifest;
 use crate::model::plan::{NodeCommand, StepOp};
 use crate::model::pullpiri;
 use crate::model::workload::WorkloadSpec;
+use crate::networks::NetworkProvider;
 use crate::nodes::{NodeControl, Order};
 use crate::realtime::RealtimeScheduler;
 use crate::storage::documents::{Documents, Origin};
@@ -23,6 +24,8 @@ pub struct Outside {
     pub nodes: Option<Arc<dyn NodeControl>>,
     /// The scheduler of real-time tasks.
     pub realtime: Option<Arc<dyn RealtimeScheduler>>,
+    /// Who sets up networks between nodes.
+    pub networks: Option<Arc<dyn NetworkProvider>>,
     /// Stored documents.
     pub documents: Arc<Documents>,
 }
@@ -30,7 +33,7 @@ pub struct Outside {
 impl Outside {
     /// A node by itself, with documents that it was given.
     pub fn none(documents: Documents) -> Self {
-        Self { nodes: None, realtime: None, documents: Arc::new(documents) }
+        Self { nodes: None, realtime: None, networks: None, documents: Arc::new(documents) }
     }
 }
 
@@ -52,6 +55,7 @@ impl Reach<'_> {
         match op {
             StepOp::Delegate { node, command } => Some(self.order(workload, node, *command)),
             StepOp::Admit { .. } => Some(self.admit()),
+            StepOp::Connect { pod } => Some(self.connect(pod)),
             StepOp::Place { package, node } => Some(self.place(package, workload, node)),
             StepOp::EnsureImage { .. }
             | StepOp::EnsurePath { .. }
@@ -94,6 +98,14 @@ impl Reach<'_> {
             return Err(Error::internal("there is no scheduler for a Schedule that was to be admitted"));
         };
         scheduler.admit(schedule, self.deadline, self.cancel)?;
+        Ok(Done { changed: true, container_id: None, note: String::new() })
+    }
+
+    fn connect(&self, pod: &str) -> Result<Done> {
+        let (Some(networks), Some(order)) = (&self.outside.networks, self.drawings.network) else {
+            return Err(Error::internal("there is nobody to set up the network that was to be set up"));
+        };
+        networks.set_up(pod, order, self.deadline, self.cancel)?;
         Ok(Done { changed: true, container_id: None, note: String::new() })
     }
 

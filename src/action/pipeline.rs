@@ -71,6 +71,7 @@ impl Pipeline {
             parameters: &request.parameters,
             node: &settings.node,
             schedule: loaded.schedule.as_ref(),
+            connects: loaded.network.is_some(),
         };
         let mut failed = BTreeMap::new();
         let mut engines = Engines::default();
@@ -122,6 +123,7 @@ impl Pipeline {
             existed: BTreeMap::new(),
             ran: BTreeMap::new(),
             schedule: loaded.schedule.clone(),
+            network: loaded.network.clone(),
             undone_alone: BTreeSet::new(),
             accepted_ms,
         };

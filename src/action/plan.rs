@@ -90,6 +90,8 @@ pub struct Asked<'a> {
     pub node: &'a str,
     /// The real-time tasks that are to be admitted before anything starts.
     pub schedule: Option<&'a Schedule>,
+    /// Whether what starts gets a network between nodes.
+    pub connects: bool,
 }
 
 /// The plan of one action over its workloads, on `engine` as told.
@@ -103,11 +105,15 @@ pub fn plan(asked: &Asked<'_>, engine: &str, views: &[View]) -> Result<Plan> {
     for view in views {
         builder.workload.clone_from(&view.name);
         builder.engine.clone_from(&view.engine);
+        let first = builder.steps.len();
         match (verb, view.other_node()) {
             (Verb::Update | Verb::Rollback, _) => replace::update(&mut builder, view, parameters)?,
             (Verb::Offload, _) => replace::offload(&mut builder, view, parameters)?,
             (_, Some(node)) => elsewhere::plan(&mut builder, view, verb, node, parameters)?,
             (_, None) => here(&mut builder, view, verb, parameters)?,
+        }
+        if asked.connects {
+            connect(&mut builder, first);
         }
     }
     remove_networks(&mut builder);
@@ -144,9 +150,9 @@ fn here(builder: &mut Builder, view: &View, verb: Verb, parameters: &Parameters)
     }
 }
 
-/// The first step admits; all that start wait for it. Where nothing starts there is nothing to admit.
-fn admit_before_starts(builder: &mut Builder) {
-    let starts = |op: &StepOp| match op {
+/// Whether the step makes something run.
+fn starts(op: &StepOp) -> bool {
+    match op {
         StepOp::Start { .. } => true,
         StepOp::Delegate { command, .. } => *command != NodeCommand::Stop,
         StepOp::EnsureImage { .. }
@@ -166,8 +172,22 @@ fn admit_before_starts(builder: &mut Builder) {
         | StepOp::RemoveVolume { .. }
         | StepOp::RemoveNetwork { .. }
         | StepOp::Admit { .. }
+        | StepOp::Connect { .. }
         | StepOp::Place { .. } => false,
-    };
+    }
+}
+
+/// A workload of which something starts gets its network once all of it has: `first` is its first step.
+fn connect(builder: &mut Builder, first: usize) {
+    let started = (first..builder.steps.len()).filter(|index| starts(&builder.steps[*index].op));
+    let started: Vec<usize> = started.collect();
+    if !started.is_empty() {
+        builder.push(StepOp::Connect { pod: builder.workload.clone() }, &started);
+    }
+}
+
+/// The first step admits; all that start wait for it. Where nothing starts there is nothing to admit.
+fn admit_before_starts(builder: &mut Builder) {
     if !builder.steps.iter().any(|step| starts(&step.op)) {
         builder.steps.remove(0);
         for step in &mut builder.steps {

@@ -177,7 +177,7 @@ fn done(pipeline: &Pipeline, intent: &Intent, context: &Context) -> Result<Optio
     }
     let node = pipeline.ports().settings.get().node.clone();
     let asked = asked(intent, verb, &loaded.target, &node);
-    let planned = plan::plan(&plan::Asked { schedule: None, ..asked }, "", &views);
+    let planned = plan::plan(&plan::Asked { schedule: None, connects: false, ..asked }, "", &views);
     Ok(planned.is_ok_and(|plan| plan.steps.is_empty()).then_some(views))
 }
 
@@ -212,8 +212,8 @@ fn runs_on(intent: &Intent, views: &[plan::View]) -> bool {
 }
 
 fn asked<'a>(intent: &'a Intent, verb: Verb, target: &'a str, node: &'a str) -> plan::Asked<'a> {
-    let schedule = intent.schedule.as_ref();
-    plan::Asked { verb, target, parameters: &intent.request.parameters, node, schedule }
+    let (schedule, connects) = (intent.schedule.as_ref(), intent.network.is_some());
+    plan::Asked { verb, target, parameters: &intent.request.parameters, node, schedule, connects }
 }
 
 fn observe(

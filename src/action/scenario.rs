@@ -8,6 +8,7 @@ use crate::clock::Deadline;
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::manifest::{Bundle, Kind};
 use crate::model::action::{ActionRequest, Parameters, Verb, Warning};
+use crate::model::pullpiri::NetworkOrder;
 use crate::model::workload::WorkloadSpec;
 use crate::storage::records::WorkloadRecord;
 
@@ -49,7 +50,8 @@ pub fn load(ports: &Ports, scenario: &str, deadline: Deadline) -> Result<(Verb, 
     let mut loaded = match verb {
         Verb::Launch | Verb::Update => {
             warnings.extend(complete(ports, &mut bundle, scenario, deadline)?);
-            workloads_of(ports, &bundle, &request, warnings)?
+            let network = network(ports, scenario, &mut warnings, deadline)?;
+            Loaded { network, ..workloads_of(ports, &bundle, &request, warnings)? }
         }
         Verb::Rollback => target::rollback(named(scenario, &package), recorded(ports, &package, deadline)?)?,
         _ => ending(ports, bundle, &request, &package, deadline)?,
@@ -62,6 +64,32 @@ pub fn load(ports: &Ports, scenario: &str, deadline: Deadline) -> Result<(Verb, 
     // The condition has been met, or there is none: whoever triggers has looked.
     loaded.warnings.retain(|warning| warning.path != "spec.condition");
     Ok((verb, loaded))
+}
+
+/// The network that the documents of the Scenario's own name describe, where there is somebody to set it up.
+fn network(
+    ports: &Ports,
+    scenario: &str,
+    warnings: &mut Vec<Warning>,
+    deadline: Deadline,
+) -> Result<Option<NetworkOrder>> {
+    if ports.outside.networks.is_none() {
+        return Ok(None);
+    }
+    let (network, node) = (Kind::Network.as_str(), Kind::Node.as_str());
+    let mut found = ports.outside.documents.find(&[(network, scenario), (node, scenario)], deadline)?.into_iter();
+    let mut text = || found.next().flatten().map(|found| found.text);
+    match (text(), text()) {
+        (Some(network), Some(node)) => Ok(Some(NetworkOrder { node, network })),
+        (None, None) => Ok(None),
+        (network_text, _) => {
+            let (there, missing) = if network_text.is_some() { (network, node) } else { (node, network) };
+            let message =
+                format!("no network is set up: there is a {there} '{scenario}', but no {missing} '{scenario}'");
+            warnings.push(Warning::new("", 0, message));
+            Ok(None)
+        }
+    }
 }
 
 fn named(scenario: &str, package: &str) -> Loaded {

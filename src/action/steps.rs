@@ -9,6 +9,7 @@ use super::plan::pull_policy;
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::hooks;
 use crate::model::plan::{NodeCommand, StepOp};
+use crate::model::pullpiri::NetworkOrder;
 use crate::model::schedule::Schedule;
 use crate::model::state::ContainerStatus;
 use crate::model::workload::{WorkloadSpec, labels};
@@ -23,6 +24,8 @@ pub struct Drawings<'a> {
     pub before: BTreeMap<String, WorkloadSpec>,
     /// The real-time tasks that are to be admitted.
     pub schedule: Option<&'a Schedule>,
+    /// The network that is to be set up for what starts.
+    pub network: Option<&'a NetworkOrder>,
     /// This node.
     pub node: &'a str,
     /// The action.
@@ -37,6 +40,7 @@ impl<'a> Drawings<'a> {
             specs: intent.specs.iter().map(with_revision).collect(),
             before: intent.before.iter().map(|(name, record)| (name.clone(), record.spec.clone())).collect(),
             schedule: intent.schedule.as_ref(),
+            network: intent.network.as_ref(),
             node,
             action_id: &intent.request.id,
         }
@@ -132,7 +136,7 @@ pub fn run(
         StepOp::RemovePod { pod } => Ok(adapter.remove_pod(call, pod)?.into()),
         StepOp::RemoveVolume { volume } => Ok(adapter.remove_volume(call, volume)?.into()),
         StepOp::RemoveNetwork { network } => Ok(adapter.remove_network(call, network)?.into()),
-        StepOp::Delegate { .. } | StepOp::Admit { .. } | StepOp::Place { .. } => {
+        StepOp::Delegate { .. } | StepOp::Admit { .. } | StepOp::Connect { .. } | StepOp::Place { .. } => {
             Err(Error::internal(format!("'{}' is no step of an engine", op.word())))
         }
     }

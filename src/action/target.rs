@@ -7,6 +7,7 @@ use crate::clock::Deadline;
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::manifest::{Bundle, ExpandOptions, Kind, Stored};
 use crate::model::action::{ActionRequest, Lane, Verb, Warning};
+use crate::model::pullpiri::NetworkOrder;
 use crate::model::schedule::Schedule;
 use crate::model::workload::WorkloadSpec;
 use crate::storage::documents::Origin;
@@ -27,6 +28,8 @@ pub struct Loaded {
     pub documents: Vec<(String, String, String)>,
     /// The real-time tasks that are to be admitted before the first start.
     pub schedule: Option<Schedule>,
+    /// The network that is set up for what starts.
+    pub network: Option<NetworkOrder>,
     /// Where policy may move workloads: what another node would be given of each.
     pub pods: BTreeMap<String, String>,
     /// A Scenario's trigger, which callers repeat: where there is nothing to do, nothing is recorded.

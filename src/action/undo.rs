@@ -144,6 +144,8 @@ impl Undo<'_> {
             StepOp::Place { package, .. } => return self.place_back(call, step, package),
             // There is no call to take tasks back; they go with the next Schedule.
             StepOp::Admit { .. } => return Ok(Change::Unchanged),
+            // Likewise: a network goes with its workload.
+            StepOp::Connect { .. } => return Ok(Change::Unchanged),
             _ => {}
         }
         let adapter = self.engines.of(&step.workload)?;
@@ -185,6 +187,7 @@ impl Undo<'_> {
             | StepOp::StopPod { .. }
             | StepOp::Delegate { .. }
             | StepOp::Admit { .. }
+            | StepOp::Connect { .. }
             | StepOp::Place { .. } => Ok(Change::Unchanged),
         }
     }
@@ -313,6 +316,7 @@ impl Undo<'_> {
             specs,
             before: BTreeMap::new(),
             schedule: None,
+            network: None,
             node: &self.settings.node,
             action_id: &before.action_id,
         };
@@ -346,6 +350,7 @@ fn needs_engine(op: &StepOp) -> bool {
         | StepOp::StopPod { .. }
         | StepOp::Delegate { .. }
         | StepOp::Admit { .. }
+        | StepOp::Connect { .. }
         | StepOp::Place { .. } => false,
         StepOp::EnsureNetwork { .. }
         | StepOp::EnsureVolume { .. }

@@ -158,7 +158,6 @@ mod tests {
         changes.iter().map(|change| (change.from.as_str(), change.to.as_str())).collect()
     }
 
-    // req: AC-23
     #[test]
     fn scenario_goes_through_the_states_that_statemanager_takes() {
         let done = changes_of("s", &outcome(ActionState::Succeeded, None), 5);

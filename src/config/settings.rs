@@ -328,6 +328,9 @@ pub struct Pullpiri {
     pub monitoring_server: String,
     /// Pharos' `host:port`; empty: no network is asked for.
     pub pharos: String,
+    /// How long Pharos has to say that a network it took on is set; zero does not wait for it.
+    #[serde(with = "units::duration")]
+    pub network_wait: Duration,
     /// The port of NodeAgent on every node.
     pub node_agent_port: u16,
     /// Whether container lists and node information are sent.
@@ -351,6 +354,7 @@ impl Default for Pullpiri {
             state_manager: String::new(),
             monitoring_server: String::new(),
             pharos: String::new(),
+            network_wait: Duration::from_secs(30),
             node_agent_port: 47004,
             report: Report::default(),
             report_every: Duration::from_secs(1),

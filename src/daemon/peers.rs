@@ -14,11 +14,13 @@ use crate::config::Config;
 use crate::config::settings::{AbsentTimpani, Backend, Etcd, OtherNode, PolicyDialect};
 use crate::grpc::client::Called;
 use crate::grpc::client::nodes::NodeClients;
+use crate::grpc::client::pharos::Pharos;
 use crate::grpc::client::policy_manager::PolicyManager;
 use crate::grpc::client::policy_server::PolicyServer;
 use crate::grpc::client::state_manager::StateManager;
 use crate::grpc::client::timpani::Timpani;
 use crate::manifest::{Limits, Schedules};
+use crate::networks::NetworkAnswers;
 use crate::nodes::NodeAddress;
 use crate::nodes::directory::StoreDirectory;
 use crate::policy::PolicyGate;
@@ -104,6 +106,7 @@ pub fn outside(
     config: &Config,
     own: &Arc<dyn StateStore>,
     shared: Option<&Arc<dyn SharedStore>>,
+    networks: &Arc<NetworkAnswers>,
     threads: &ChannelThreads,
 ) -> Outside {
     let documents = Arc::new(match shared {
@@ -122,9 +125,15 @@ pub fn outside(
     let clients = NodeClients::new(Arc::new(directory), config.pullpiri.timeout, threads.clone());
     let timpani = &config.timpani;
     let scheduler = || Timpani::new(Called::new("TIMPANI", &timpani.address, timpani.timeout, threads));
+    let pullpiri = &config.pullpiri;
+    let pharos = || {
+        let called = Called::new("Pharos", &pullpiri.pharos, pullpiri.timeout, threads);
+        Pharos::new(called, Arc::clone(networks), pullpiri.network_wait)
+    };
     Outside {
         nodes: delegates(config).then(|| Arc::new(clients) as _),
         realtime: (!timpani.address.is_empty()).then(|| Arc::new(scheduler()) as _),
+        networks: (!pullpiri.pharos.is_empty()).then(|| Arc::new(pharos()) as _),
         documents,
     }
 }

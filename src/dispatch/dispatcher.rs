@@ -12,7 +12,7 @@ use futures_util::stream;
 use super::batch_run::BatchRun;
 use super::entry::{Entry, percent};
 use super::janitor::{Janitor, Prune};
-use super::lanes::{Lanes, Refusal};
+use super::lanes::{CallHelper, Lanes, Refusal};
 use super::readers::Readers;
 use super::scenarios::{Told, Triggers};
 use super::service::{
@@ -27,6 +27,7 @@ use crate::application::status::Status;
 use crate::clock::{Clock, Deadline};
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::model::action::{ActionRequest, ActionState, Lane, Outcome};
+use crate::networks::NetworkAnswers;
 use crate::runtime::adapter::{ContainerStats, ExecOutcome, LogChunk};
 
 /// The time that a short read has.
@@ -37,6 +38,9 @@ const PLAN_BUDGET: Duration = Duration::from_secs(30);
 
 /// The most actions that one call plans.
 const MAX_PLANNED: usize = 256;
+
+/// Workers that are started for urgent actions while all others are busy, at most.
+const MOST_HELPERS: usize = 32;
 
 /// Sizes of the dispatcher.
 #[derive(Debug, Clone, Copy)]
@@ -77,6 +81,8 @@ pub struct DispatchPorts {
     pub ended: Option<Arc<dyn Fn() + Send + Sync>>,
     /// Counts misses of real-time tasks.
     pub faults: Arc<Faults>,
+    /// Where what is said of networks arrives.
+    pub networks: Arc<NetworkAnswers>,
 }
 
 /// Runs actions and answers questions. Dropping it does not stop it; [`Dispatcher::stop`] does.
@@ -88,8 +94,27 @@ pub struct Dispatcher {
     pub(super) triggers: Arc<Triggers>,
     pub(super) told: Option<Told>,
     pub(super) faults: Arc<Faults>,
+    pub(super) networks: Arc<NetworkAnswers>,
     janitor: Janitor,
-    workers: Mutex<Vec<JoinHandle<()>>>,
+    workers: Arc<Mutex<Vec<JoinHandle<()>>>>,
+}
+
+/// Starts workers for urgent actions that find no idle one: a stop does not wait for the grace of another stop.
+fn helpers(shared: &Arc<Shared>, workers: &Arc<Mutex<Vec<JoinHandle<()>>>>, permanent: usize) -> CallHelper {
+    let (shared, workers) = (Arc::downgrade(shared), Arc::downgrade(workers));
+    Box::new(move || {
+        let (Some(shared), Some(workers)) = (shared.upgrade(), workers.upgrade()) else { return };
+        let mut workers = workers.lock().unwrap_or_else(PoisonError::into_inner);
+        workers.retain(|worker| !worker.is_finished());
+        let number = workers.len();
+        if number >= permanent + MOST_HELPERS {
+            return;
+        }
+        match thread::Builder::new().name(format!("urgent-{number}")).spawn(move || shared.help()) {
+            Ok(worker) => workers.push(worker),
+            Err(error) => crate::limited!(log::Level::Warn, "no further worker for urgent actions: {error}"),
+        }
+    })
 }
 
 impl Dispatcher {
@@ -107,6 +132,8 @@ impl Dispatcher {
             let name = if urgent_only { format!("urgent-{number}") } else { format!("worker-{number}") };
             workers.push(thread::Builder::new().name(name).spawn(move || own.work(urgent_only))?);
         }
+        let workers = Arc::new(Mutex::new(workers));
+        shared.lanes.set_helper(helpers(&shared, &workers, config.workers));
         Ok(Self {
             readers: Readers::start(config.readers, config.long_reads)?,
             janitor: Janitor::start(Arc::clone(&shared), ports.prune, Arc::clone(&ports.history))?,
@@ -114,9 +141,10 @@ impl Dispatcher {
             triggers: Arc::default(),
             told: ports.told,
             faults: ports.faults,
+            networks: ports.networks,
             status: ports.status,
             history: ports.history,
-            workers: Mutex::new(workers),
+            workers,
         })
     }
 

@@ -59,6 +59,7 @@ pub fn recovery(id: &str, verb: Verb, workload: &str) -> Recovery {
         existed: BTreeMap::from([(workload.to_owned(), Vec::new())]),
         ran: BTreeMap::new(),
         schedule: None,
+        network: None,
         undone_alone: BTreeSet::new(),
         accepted_ms: 0,
     };

@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded, never, select, unbounded};
+use crossbeam_channel::{Receiver, Sender, after, bounded, never, select, unbounded};
 
 use super::entry::Entry;
 use crate::action::{Loaded, Recovery, refused};
@@ -125,7 +127,14 @@ pub struct Lanes {
     normal_bound: usize,
     open: Mutex<Option<Sender<Infallible>>>,
     closed: Receiver<Infallible>,
+    /// Workers that wait for a job.
+    idle: AtomicUsize,
+    /// Has one more worker come for urgent jobs.
+    call_helper: OnceLock<CallHelper>,
 }
+
+/// Has one more worker come, where there may be more. Does not block.
+pub type CallHelper = Box<dyn Fn() + Send + Sync>;
 
 impl Lanes {
     /// Lanes that hold so many actions each.
@@ -139,6 +148,21 @@ impl Lanes {
             normal_bound,
             open: Mutex::new(Some(open)),
             closed,
+            idle: AtomicUsize::new(0),
+            call_helper: OnceLock::new(),
+        }
+    }
+
+    /// What is called where more urgent jobs wait than workers are idle. The first one counts.
+    pub fn set_helper(&self, call_helper: CallHelper) {
+        let _ = self.call_helper.set(call_helper);
+    }
+
+    fn call_helper_where_short(&self, urgent_waiting: usize) {
+        if urgent_waiting > self.idle.load(Ordering::SeqCst)
+            && let Some(call_helper) = self.call_helper.get()
+        {
+            call_helper();
         }
     }
 
@@ -183,8 +207,10 @@ impl Lanes {
         match job.lane() {
             Lane::Urgent => {
                 waiting.urgent.insert(job.entry.sequence, job);
+                let urgent_waiting = waiting.urgent.len();
                 drop(waiting);
                 self.urgent.put();
+                self.call_helper_where_short(urgent_waiting);
             }
             Lane::Normal => {
                 waiting.normal.insert(job.rank(), job);
@@ -198,7 +224,25 @@ impl Lanes {
     /// Blocks for the next job, urgent before normal; `None` when the lanes are closed.
     pub fn next(&self, urgent_only: bool) -> Option<Job> {
         let nothing = never();
-        let normal = if urgent_only { &nothing } else { &self.normal.receiver };
+        self.take_next(if urgent_only { &nothing } else { &self.normal.receiver }, &never())
+    }
+
+    /// Blocks for the next urgent job, at most for `patience`; `None` also when the lanes are closed.
+    pub fn next_urgent_within(&self, patience: Duration) -> Option<Job> {
+        self.take_next(&never(), &after(patience))
+    }
+
+    fn take_next(&self, normal: &Receiver<()>, until: &Receiver<Instant>) -> Option<Job> {
+        self.idle.fetch_add(1, Ordering::SeqCst);
+        let job = self.await_next(normal, until);
+        self.idle.fetch_sub(1, Ordering::SeqCst);
+        // Whoever put an urgent job may have counted on this worker, which has another job now.
+        let urgent_waiting = self.lock().urgent.len();
+        self.call_helper_where_short(urgent_waiting);
+        job
+    }
+
+    fn await_next(&self, normal: &Receiver<()>, until: &Receiver<Instant>) -> Option<Job> {
         loop {
             let job = if self.urgent.receiver.try_recv().is_ok() {
                 self.lock().urgent.pop_first().map(|(_, job)| job)
@@ -206,6 +250,7 @@ impl Lanes {
                 select! {
                     recv(self.urgent.receiver) -> _ => self.lock().urgent.pop_first().map(|(_, job)| job),
                     recv(normal) -> _ => self.lock().normal.pop_first().map(|(_, job)| job),
+                    recv(until) -> _ => return None,
                     recv(self.closed) -> _ => return None,
                 }
             };
@@ -324,6 +369,23 @@ mod tests {
             assert!(waiting.join().unwrap());
         });
         assert_eq!(lanes.reserve(Lane::Urgent), Err(Refusal::Stopping));
+    }
+
+    #[test]
+    fn helper_is_called_where_more_urgent_jobs_wait_than_workers_are_idle() {
+        let lanes = Lanes::new(8, 8);
+        let (sender, calls) = unbounded();
+        lanes.set_helper(Box::new(move || sender.send(()).unwrap()));
+        put(&lanes, job(1, Verb::Launch, 0));
+        assert!(calls.is_empty(), "normal jobs wait for their turn");
+        put(&lanes, job(2, Verb::Stop, 0));
+        put(&lanes, job(3, Verb::Stop, 0));
+        assert_eq!(calls.try_iter().count(), 2);
+        assert_eq!(lanes.next_urgent_within(Duration::from_secs(60)).unwrap().entry.request.id, "a2");
+        assert_eq!(calls.try_iter().count(), 1, "another one still waits");
+        assert_eq!(next_id(&lanes, true), "a3");
+        assert!(calls.is_empty());
+        assert!(lanes.next_urgent_within(Duration::from_millis(1)).is_none());
     }
 
     #[test]

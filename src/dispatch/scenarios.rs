@@ -12,13 +12,12 @@ use futures_channel::oneshot;
 
 use super::dispatcher::Dispatcher;
 use super::entry::Entry;
-use super::service::{
-    Fault, Later, NetworkAnswer, OffloadOrder, Offloaded, PodState, Pullpiri, Service, StopOrder, Triggered,
-};
+use super::service::{Fault, Later, OffloadOrder, Offloaded, PodState, Pullpiri, Service, StopOrder, Triggered};
 use crate::action::{Loaded, scenario};
 use crate::clock::Deadline;
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::model::action::{ActionRequest, ActionState, Outcome, Parameters, Verb};
+use crate::networks::NetworkAnswer;
 
 /// The time that reading the documents of a Scenario has.
 const LOAD_BUDGET: Duration = Duration::from_secs(10);
@@ -186,12 +185,13 @@ impl Pullpiri for Dispatcher {
     }
 
     fn network_set(&self, answer: NetworkAnswer) -> Later<()> {
-        let NetworkAnswer { request_id, is_set, details } = answer;
-        if is_set {
-            log::info!("network request '{request_id}' is done: {details}");
+        let NetworkAnswer { request_id, is_set, details } = &answer;
+        if *is_set {
+            log::debug!("network request '{request_id}' is done: {details}");
         } else {
             crate::limited!(log::Level::Warn, "network request '{request_id}' failed: {details}");
         }
+        self.networks.note(answer);
         Box::pin(std::future::ready(Ok(())))
     }
 

@@ -13,6 +13,7 @@ use crate::error::Result;
 use crate::model::action::{ActionRequest, ActionState, Outcome, StepState, Verb, Warning};
 use crate::model::plan::{Plan, Step};
 use crate::model::state::WorkloadState;
+use crate::networks::NetworkAnswer;
 use crate::runtime::adapter::{ContainerInstance, ContainerStats, ExecOutcome, LogChunk};
 
 /// An answer that comes later.
@@ -343,17 +344,6 @@ pub enum PodState {
     Failed,
     /// Not known.
     Unknown,
-}
-
-/// How Pharos ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NetworkAnswer {
-    /// What it was asked under.
-    pub request_id: String,
-    /// Whether the network is there.
-    pub is_set: bool,
-    /// Pharos' words.
-    pub details: String,
 }
 
 /// A model's move to another node.

@@ -20,6 +20,9 @@ use crate::model::action::{ActionRequest, ActionState, Lane, Outcome};
 /// After an action has ended the janitor looks what is to be recorded or forgotten; not more often than this.
 const AFTER_AN_END: Duration = Duration::from_secs(1);
 
+/// How long a worker that was called for urgent jobs waits for another one before it ends.
+const HELPERS_PATIENCE: Duration = Duration::from_secs(10);
+
 /// The time that recording a refusal has.
 const RECORD_BUDGET: Duration = Duration::from_secs(5);
 
@@ -194,7 +197,16 @@ impl Shared {
 
     /// Takes jobs until the lanes are closed.
     pub fn work(&self, urgent_only: bool) {
-        while let Some(job) = self.lanes.next(urgent_only) {
+        self.work_off(|| self.lanes.next(urgent_only));
+    }
+
+    /// Takes urgent jobs until none has come for a while.
+    pub fn help(&self) {
+        self.work_off(|| self.lanes.next_urgent_within(HELPERS_PATIENCE));
+    }
+
+    fn work_off(&self, next: impl Fn() -> Option<Job>) {
+        while let Some(job) = next() {
             let entry = Arc::clone(&job.entry);
             if catch_unwind(AssertUnwindSafe(|| self.handle(job))).is_err() {
                 log::error!("a worker met a fault with action '{}'", entry.request.id);

@@ -138,6 +138,11 @@ pub enum StepOp {
         /// The Schedule's name.
         schedule: String,
     },
+    /// Have the network that the documents describe set up for the workload.
+    Connect {
+        /// The pod by the name that it was started under.
+        pod: String,
+    },
     /// Write into the stored Package that the workload is on this node from now on.
     Place {
         /// The Package.
@@ -172,6 +177,7 @@ impl StepOp {
             Self::Delegate { command: NodeCommand::Stop, .. } => "stop on",
             Self::Delegate { command: NodeCommand::Restart, .. } => "restart on",
             Self::Admit { .. } => "admit",
+            Self::Connect { .. } => "connect",
             Self::Place { .. } => "place on",
         }
     }
@@ -185,7 +191,7 @@ impl StepOp {
             Self::EnsureVolume { volume } | Self::RemoveVolume { volume } => volume,
             Self::Delegate { node, .. } | Self::Place { node, .. } => node,
             Self::Admit { schedule } => schedule,
-            Self::EnsurePod { pod } | Self::StopPod { pod } | Self::RemovePod { pod } => pod,
+            Self::EnsurePod { pod } | Self::StopPod { pod } | Self::RemovePod { pod } | Self::Connect { pod } => pod,
             Self::Create { container }
             | Self::Start { container }
             | Self::AwaitCompletion { container }

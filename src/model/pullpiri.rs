@@ -1,4 +1,6 @@
-//! What Pullpiri's services know a workload by: annotations of its containers.
+//! What Pullpiri's services know a workload by, annotations of its containers, and what they are asked for it.
+
+use serde::{Deserialize, Serialize};
 
 use super::workload::WorkloadSpec;
 
@@ -20,4 +22,13 @@ pub fn annotations(spec: &WorkloadSpec) -> impl Iterator<Item = (String, String)
     let is_meant = !spec.package.is_empty();
     let all = known.into_iter().chain(models).filter(move |(_, value)| is_meant && !value.is_empty());
     all.map(|(key, value)| (key.to_owned(), value.clone())).collect::<Vec<_>>().into_iter()
+}
+
+/// The network that a Scenario's documents describe, as texts for whoever sets it up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkOrder {
+    /// The Node document.
+    pub node: String,
+    /// The Network document.
+    pub network: String,
 }

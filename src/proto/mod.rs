@@ -53,6 +53,14 @@ pub mod nodeagent_workload;
 
 #[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
 #[rustfmt::skip]
+pub mod pharos;
+
+#[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+#[rustfmt::skip]
+pub mod pharos_grpc;
+
+#[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+#[rustfmt::skip]
 pub mod policy;
 
 #[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]

@@ -16,6 +16,7 @@ use super::{Batch, Entry, StateStore, StoreError, StoreStats, keys};
 use crate::clock::Deadline;
 use crate::model::action::{ActionRequest, Outcome};
 use crate::model::plan::Plan;
+use crate::model::pullpiri::NetworkOrder;
 use crate::model::schedule::Schedule;
 use crate::model::workload::WorkloadSpec;
 
@@ -83,6 +84,9 @@ pub struct Intent {
     /// The real-time tasks that are admitted before the first start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Schedule>,
+    /// The network that is set up for what starts.
+    #[serde(default)]
+    pub network: Option<NetworkOrder>,
     /// Of a partial action that ended: the workloads that are undone; empty is all.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub undone_alone: BTreeSet<String>,
@@ -381,6 +385,7 @@ mod tests {
             existed,
             ran,
             schedule: None,
+            network: None,
             undone_alone: BTreeSet::new(),
             accepted_ms: 7,
         }

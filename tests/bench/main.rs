@@ -19,6 +19,7 @@ mod samples;
 #[allow(dead_code, reason = "the integration tests use the rest")]
 #[path = "../it/support/mod.rs"]
 mod support;
+mod triggers;
 
 use std::process::ExitCode;
 
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
     launches::measure(&mut report);
     podman::measure(&mut report);
     crowded::measure(&mut report);
+    triggers::measure(&mut report);
     report.print();
     if report.is_met() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

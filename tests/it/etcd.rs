@@ -27,7 +27,6 @@ fn store(endpoints: Vec<String>) -> EtcdStore {
     EtcdStore::new(config(endpoints), &ChannelThreads::start())
 }
 
-// req: AC-20
 #[test]
 fn etcd_behaves_as_the_port_says() {
     let cluster = EtcdCluster::start(1);
@@ -186,10 +185,7 @@ fn secured_connection_needs_the_right_authority_and_a_certificate() {
 fn full_etcd_is_told_as_full_and_serves_again_when_it_has_room() {
     let cluster = EtcdCluster::start_with(1, &["--quota-backend-bytes=4194304"]);
     let store = store(cluster.endpoints());
-    let full = until("etcd is full", LIMIT, || match store.commit(put("a", vec![7; 500_000]), soon()) {
-        Ok(()) => None,
-        Err(error) => Some(error),
-    });
+    let full = until("etcd is full", LIMIT, || store.commit(put("a", vec![7; 500_000]), soon()).err());
     assert!(matches!(full, StoreError::Full(_)), "{full}");
     assert!(store.get("a", soon()).unwrap().is_some(), "what is there can be read");
     let status = cluster.ctl(&["get", "a", "-w", "json", "--keys-only"]);

@@ -110,6 +110,7 @@ fn rig_with(change: impl FnOnce(&mut Settings)) -> Rig {
     let outside = Outside {
         nodes: Some(Arc::clone(&nodes) as _),
         realtime: Some(Arc::clone(&scheduler) as _),
+        networks: None,
         documents: Arc::new(Documents::own(records.clone())),
     };
     let pipeline = Pipeline::new(Ports {

@@ -109,7 +109,7 @@ fn changed(view: View) -> View {
 }
 
 fn planned(verb: Verb, parameters: &Parameters, views: &[View]) -> Result<Plan> {
-    plan(&Asked { verb, target: "w", parameters, node: "n", schedule: None }, "sim", views)
+    plan(&Asked { verb, target: "w", parameters, node: "n", schedule: None, connects: false }, "sim", views)
 }
 
 fn steps(verb: Verb, view: &View) -> Vec<String> {
@@ -513,8 +513,8 @@ fn recorded_then_meant(node: &str, meant: &str) -> View {
 fn tasks_are_admitted_before_anything_starts_and_not_where_nothing_does() {
     let schedule = Schedule { name: "s".into(), tasks: Vec::new() };
     let parameters = Parameters::default();
-    let asked =
-        Asked { verb: Verb::Launch, target: "w", parameters: &parameters, node: "n", schedule: Some(&schedule) };
+    let (verb, target, node, schedule) = (Verb::Launch, "w", "n", Some(&schedule));
+    let asked = Asked { verb, target, parameters: &parameters, node, schedule, connects: false };
     let plan_of = |view: View| plan(&asked, "sim", &[view]).unwrap();
     let plan = plan_of(unknown("w"));
     assert_eq!(plan.steps[0].title(), "admit s");
@@ -523,6 +523,22 @@ fn tasks_are_admitted_before_anything_starts_and_not_where_nothing_does() {
     }
     assert_eq!(titles(&plan_of(on_node(unknown("w"), "Z")).steps), ["admit s", "start on Z"]);
     assert!(plan_of(known("w", RUNNING, RUNNING)).steps.is_empty());
+}
+
+#[test]
+fn network_is_set_up_once_everything_of_its_workload_has_started() {
+    let parameters = Parameters::default();
+    let (verb, target, node) = (Verb::Launch, "w", "n");
+    let asked = Asked { verb, target, parameters: &parameters, node, schedule: None, connects: true };
+    let views = [unknown("w"), on_node(unknown("v"), "Z"), known("u", RUNNING, RUNNING)];
+    let plan = plan(&asked, "sim", &views).unwrap();
+    let connects: Vec<_> = plan.steps.iter().filter(|step| matches!(step.op, StepOp::Connect { .. })).collect();
+    assert_eq!(connects.iter().map(|step| step.title()).collect::<Vec<_>>(), ["connect w", "connect v"]);
+    for connect in connects {
+        let of_it = |step: &&Step| step.workload == connect.workload && starts(&step.op);
+        assert_eq!(connect.after.len(), plan.steps.iter().filter(of_it).count());
+        assert!(connect.after.iter().all(|index| starts(&plan.steps[*index].op)));
+    }
 }
 
 #[test]

@@ -25,6 +25,8 @@ pub(super) fn check(config: &Config) -> Result<(), Violation> {
     ] {
         optional(key, address)?;
     }
+    let ten_minutes = Duration::from_secs(600);
+    within("pullpiri.network_wait", pullpiri.network_wait, Duration::ZERO..=ten_minutes, duration_text)?;
     within("pullpiri.node_agent_port", pullpiri.node_agent_port, 1..=u16::MAX, number)?;
     within("pullpiri.timeout", pullpiri.timeout, CALL, duration_text)?;
     let hour = Duration::from_secs(3600);

@@ -7,6 +7,7 @@
 pub mod action_controller;
 pub mod node_agent;
 pub mod nodes;
+pub mod pharos;
 pub mod policy_manager;
 pub mod policy_server;
 pub mod state_manager;

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use protobuf::EnumOrUnknown;
 
-use crate::dispatch::service::{Fault, NetworkAnswer, OffloadOrder, Offloaded, PodState, StopOrder, Triggered};
+use crate::dispatch::service::{Fault, OffloadOrder, Offloaded, PodState, StopOrder, Triggered};
 use crate::error::{Error, Result};
+use crate::networks::NetworkAnswer;
 use crate::proto::{actioncontroller as wire, schedinfo};
 
 /// The status of an answer that tells of single models that failed. Upstream knows 0 alone as well.

@@ -56,6 +56,22 @@ fn long_pulls_and_a_full_lane_hold_up_neither_stop_nor_cancel_nor_health() {
     assert_gone(&daemon, "queued-7");
 }
 
+// req: AC-05
+#[test]
+fn stop_does_not_wait_for_the_graces_of_others_however_many_there_are() {
+    let daemon = daemon("[]", "");
+    let names: Vec<String> = (0..12).map(|n| format!("deaf-{n}")).collect();
+    names.iter().for_each(|name| drop(daemon.launch(&deaf(name)).unwrap()));
+    daemon.launch(&pod("other", QUICK, "sleep 1000")).unwrap();
+    for name in &names {
+        accept(&daemon, named(&format!("stop-{name}"), stop(name, 600_000))).unwrap();
+    }
+    names.iter().for_each(|name| drop(until_step(&daemon, &format!("stop-{name}"), "stop")));
+    let stopped = within(SOON, "a stop", || daemon.execute(stop("other", 1_000)).unwrap());
+    assert_eq!(state_of(&stopped), ActionState::ACTION_STATE_SUCCEEDED, "{stopped:?}");
+    names.iter().for_each(|name| drop(daemon.execute(kill(name, "")).unwrap()));
+}
+
 #[test]
 fn stop_cancels_the_running_launch_of_its_workload() {
     let daemon = daemon("[]", "");

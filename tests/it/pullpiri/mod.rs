@@ -4,6 +4,7 @@
 mod connections;
 mod etcd;
 mod misbehaviour;
+mod networks;
 mod store;
 mod triggers;
 mod wire;

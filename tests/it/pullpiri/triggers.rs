@@ -14,12 +14,13 @@ use crate::support::wait::until;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-fn state(rig: &Rig, workload: &str) -> String {
+pub(super) fn state(rig: &Rig, workload: &str) -> String {
     let request = GetWorkloadRequest { name: workload.into(), ..Default::default() };
     let found = rig.daemon.workloads().get_workload(&request, options());
     found.map(|workload| format!("{:?}", workload.state.enum_value().unwrap())).unwrap_or_default()
 }
 
+// req: AC-25
 // req: AC-27
 #[test]
 fn models_run_on_their_nodes_and_the_scenario_is_completed() {

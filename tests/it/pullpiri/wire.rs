@@ -2,9 +2,9 @@
 //! code writes and reads. A stand-in that shares a wrong number with a client would not be noticed otherwise.
 
 use actioncontroller::proto::{
-    actioncontroller as ac, actioncontroller_grpc as ac_grpc, nodeagent_grpc, nodeagent_workload, policymanager,
-    policymanager_grpc, rocksdbservice as rocks, rocksdbservice_grpc as rocks_grpc, schedinfo, schedinfo_grpc,
-    statemanager, statemanager_grpc,
+    actioncontroller as ac, actioncontroller_grpc as ac_grpc, nodeagent_grpc, nodeagent_workload, pharos, pharos_grpc,
+    policymanager, policymanager_grpc, rocksdbservice as rocks, rocksdbservice_grpc as rocks_grpc, schedinfo,
+    schedinfo_grpc, statemanager, statemanager_grpc,
 };
 use protobuf::Message;
 
@@ -206,6 +206,23 @@ fn messages_of_state_manager_and_timpani() {
 }
 
 #[test]
+fn messages_of_pharos() {
+    check(
+        pharos::RequestNetworkPodRequest {
+            node_yaml: t("a"),
+            pod_name: t("b"),
+            networkYamls: t("c"),
+            ..Default::default()
+        },
+        &[&text(1, b'a'), &text(2, b'b'), &text(3, b'c')],
+    );
+    check(
+        pharos::RequestNetworkPodResponse { request_id: t("a"), accepted: true, message: t("b"), ..Default::default() },
+        &[&text(1, b'a'), &number(2, 1), &text(3, b'b')],
+    );
+}
+
+#[test]
 fn messages_of_rocksdb_service() {
     check(rocks::HealthRequest::default(), &[]);
     check(
@@ -274,6 +291,10 @@ fn paths_of_the_methods() {
             "/statemanager.StateManagerConnection/SendStateChange",
         ),
         (nodeagent_grpc::NODE_AGENT_CONNECTION_HANDLE_WORKLOAD.name, "/nodeagent.NodeAgentConnection/HandleWorkload"),
+        (
+            pharos_grpc::PHAROS_NETWORK_SERVICE_CONNECTION_REQUEST_NETWORK_POD.name,
+            "/pharos.api.v1.PharosNetworkServiceConnection/RequestNetworkPod",
+        ),
         (schedinfo_grpc::SCHED_INFO_SERVICE_ADD_SCHED_INFO.name, "/schedinfo.v1.SchedInfoService/AddSchedInfo"),
         (schedinfo_grpc::FAULT_SERVICE_NOTIFY_FAULT.name, "/schedinfo.v1.FaultService/NotifyFault"),
         (rocks_grpc::ROCKS_DB_SERVICE_GET.name, "/rocksdbservice.RocksDbService/Get"),

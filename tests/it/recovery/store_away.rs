@@ -121,6 +121,7 @@ impl Rig {
             told: None,
             ended: None,
             faults: Arc::default(),
+            networks: Arc::default(),
         };
         let config = DispatchConfig {
             workers: 2,

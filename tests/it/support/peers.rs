@@ -12,6 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use actioncontroller::proto::nodeagent_workload::{HandleWorkloadRequest, HandleWorkloadResponse, WorkloadCommand};
+use actioncontroller::proto::pharos::{RequestNetworkPodRequest, RequestNetworkPodResponse};
 use actioncontroller::proto::policymanager::{CheckNodePolicyRequest, CheckNodePolicyResponse};
 use actioncontroller::proto::rocksdbservice as rocks;
 use actioncontroller::proto::schedinfo;
@@ -371,5 +372,16 @@ pub fn timpani(refused: &'static str) -> StandIn {
         let info: schedinfo::SchedInfo = parse(request);
         let status = if info.workload_id == refused { -1 } else { 0 };
         encode(&schedinfo::Response { status, ..Default::default() })
+    })
+}
+
+/// A Pharos that takes every order, under the pod's name, except for pods called `unwanted`. Whoever tests it answers
+/// later in its place.
+pub fn pharos() -> StandIn {
+    StandIn::start(&["/pharos.api.v1.PharosNetworkServiceConnection/RequestNetworkPod"], |_, request| {
+        let request: RequestNetworkPodRequest = parse(request);
+        let accepted = request.pod_name != "unwanted";
+        let message = if accepted { "" } else { "no such network" }.to_owned();
+        encode(&RequestNetworkPodResponse { request_id: request.pod_name, accepted, message, ..Default::default() })
     })
 }

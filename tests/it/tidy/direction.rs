@@ -36,6 +36,7 @@ const RULES: &[Rule] = &[
             "limited",
             "logging",
             "hooks",
+            "networks",
             "nodes",
             "policy",
             "realtime",
@@ -54,6 +55,7 @@ const RULES: &[Rule] = &[
     Rule { room: "dispatch", never: ENGINES, except: &[] },
     Rule { room: "policy", never: FRONT, except: &[] },
     Rule { room: "nodes", never: FRONT, except: &[] },
+    Rule { room: "networks", never: &[""], except: &["networks", "model", "error", "clock", "cancel"] },
     Rule { room: "realtime", never: FRONT, except: &[] },
     Rule {
         room: "runtime",
