@@ -2520,6 +2520,840 @@ impl ::protobuf::Message for LeaseRevokeResponse {
     }
 }
 
+// @@protoc_insertion_point(message:etcdserverpb.LeaseKeepAliveRequest)
+#[derive(PartialEq,Clone,Default,Debug)]
+pub struct LeaseKeepAliveRequest {
+    // message fields
+    // @@protoc_insertion_point(field:etcdserverpb.LeaseKeepAliveRequest.ID)
+    pub ID: i64,
+    // special fields
+    // @@protoc_insertion_point(special_field:etcdserverpb.LeaseKeepAliveRequest.special_fields)
+    pub special_fields: ::protobuf::SpecialFields,
+}
+
+impl<'a> ::std::default::Default for &'a LeaseKeepAliveRequest {
+    fn default() -> &'a LeaseKeepAliveRequest {
+        <LeaseKeepAliveRequest as ::protobuf::Message>::default_instance()
+    }
+}
+
+impl LeaseKeepAliveRequest {
+    pub fn new() -> LeaseKeepAliveRequest {
+        ::std::default::Default::default()
+    }
+}
+
+impl ::protobuf::Message for LeaseKeepAliveRequest {
+    const NAME: &'static str = "LeaseKeepAliveRequest";
+
+    fn is_initialized(&self) -> bool {
+        true
+    }
+
+    fn merge_from(&mut self, is: &mut ::protobuf::CodedInputStream<'_>) -> ::protobuf::Result<()> {
+        while let Some(tag) = is.read_raw_tag_or_eof()? {
+            match tag {
+                8 => {
+                    self.ID = is.read_int64()?;
+                },
+                tag => {
+                    ::protobuf::rt::read_unknown_or_skip_group(tag, is, self.special_fields.mut_unknown_fields())?;
+                },
+            };
+        }
+        ::std::result::Result::Ok(())
+    }
+
+    // Compute sizes of nested messages
+    #[allow(unused_variables)]
+    fn compute_size(&self) -> u64 {
+        let mut my_size = 0;
+        if self.ID != 0 {
+            my_size += ::protobuf::rt::int64_size(1, self.ID);
+        }
+        my_size += ::protobuf::rt::unknown_fields_size(self.special_fields.unknown_fields());
+        self.special_fields.cached_size().set(my_size as u32);
+        my_size
+    }
+
+    fn write_to_with_cached_sizes(&self, os: &mut ::protobuf::CodedOutputStream<'_>) -> ::protobuf::Result<()> {
+        if self.ID != 0 {
+            os.write_int64(1, self.ID)?;
+        }
+        os.write_unknown_fields(self.special_fields.unknown_fields())?;
+        ::std::result::Result::Ok(())
+    }
+
+    fn special_fields(&self) -> &::protobuf::SpecialFields {
+        &self.special_fields
+    }
+
+    fn mut_special_fields(&mut self) -> &mut ::protobuf::SpecialFields {
+        &mut self.special_fields
+    }
+
+    fn new() -> LeaseKeepAliveRequest {
+        LeaseKeepAliveRequest::new()
+    }
+
+    fn clear(&mut self) {
+        self.ID = 0;
+        self.special_fields.clear();
+    }
+
+    fn default_instance() -> &'static LeaseKeepAliveRequest {
+        static instance: LeaseKeepAliveRequest = LeaseKeepAliveRequest {
+            ID: 0,
+            special_fields: ::protobuf::SpecialFields::new(),
+        };
+        &instance
+    }
+}
+
+// @@protoc_insertion_point(message:etcdserverpb.LeaseKeepAliveResponse)
+#[derive(PartialEq,Clone,Default,Debug)]
+pub struct LeaseKeepAliveResponse {
+    // message fields
+    // @@protoc_insertion_point(field:etcdserverpb.LeaseKeepAliveResponse.header)
+    pub header: ::protobuf::MessageField<ResponseHeader>,
+    // @@protoc_insertion_point(field:etcdserverpb.LeaseKeepAliveResponse.ID)
+    pub ID: i64,
+    // @@protoc_insertion_point(field:etcdserverpb.LeaseKeepAliveResponse.TTL)
+    pub TTL: i64,
+    // special fields
+    // @@protoc_insertion_point(special_field:etcdserverpb.LeaseKeepAliveResponse.special_fields)
+    pub special_fields: ::protobuf::SpecialFields,
+}
+
+impl<'a> ::std::default::Default for &'a LeaseKeepAliveResponse {
+    fn default() -> &'a LeaseKeepAliveResponse {
+        <LeaseKeepAliveResponse as ::protobuf::Message>::default_instance()
+    }
+}
+
+impl LeaseKeepAliveResponse {
+    pub fn new() -> LeaseKeepAliveResponse {
+        ::std::default::Default::default()
+    }
+}
+
+impl ::protobuf::Message for LeaseKeepAliveResponse {
+    const NAME: &'static str = "LeaseKeepAliveResponse";
+
+    fn is_initialized(&self) -> bool {
+        true
+    }
+
+    fn merge_from(&mut self, is: &mut ::protobuf::CodedInputStream<'_>) -> ::protobuf::Result<()> {
+        while let Some(tag) = is.read_raw_tag_or_eof()? {
+            match tag {
+                10 => {
+                    ::protobuf::rt::read_singular_message_into_field(is, &mut self.header)?;
+                },
+                16 => {
+                    self.ID = is.read_int64()?;
+                },
+                24 => {
+                    self.TTL = is.read_int64()?;
+                },
+                tag => {
+                    ::protobuf::rt::read_unknown_or_skip_group(tag, is, self.special_fields.mut_unknown_fields())?;
+                },
+            };
+        }
+        ::std::result::Result::Ok(())
+    }
+
+    // Compute sizes of nested messages
+    #[allow(unused_variables)]
+    fn compute_size(&self) -> u64 {
+        let mut my_size = 0;
+        if let Some(v) = self.header.as_ref() {
+            let len = v.compute_size();
+            my_size += 1 + ::protobuf::rt::compute_raw_varint64_size(len) + len;
+        }
+        if self.ID != 0 {
+            my_size += ::protobuf::rt::int64_size(2, self.ID);
+        }
+        if self.TTL != 0 {
+            my_size += ::protobuf::rt::int64_size(3, self.TTL);
+        }
+        my_size += ::protobuf::rt::unknown_fields_size(self.special_fields.unknown_fields());
+        self.special_fields.cached_size().set(my_size as u32);
+        my_size
+    }
+
+    fn write_to_with_cached_sizes(&self, os: &mut ::protobuf::CodedOutputStream<'_>) -> ::protobuf::Result<()> {
+        if let Some(v) = self.header.as_ref() {
+            ::protobuf::rt::write_message_field_with_cached_size(1, v, os)?;
+        }
+        if self.ID != 0 {
+            os.write_int64(2, self.ID)?;
+        }
+        if self.TTL != 0 {
+            os.write_int64(3, self.TTL)?;
+        }
+        os.write_unknown_fields(self.special_fields.unknown_fields())?;
+        ::std::result::Result::Ok(())
+    }
+
+    fn special_fields(&self) -> &::protobuf::SpecialFields {
+        &self.special_fields
+    }
+
+    fn mut_special_fields(&mut self) -> &mut ::protobuf::SpecialFields {
+        &mut self.special_fields
+    }
+
+    fn new() -> LeaseKeepAliveResponse {
+        LeaseKeepAliveResponse::new()
+    }
+
+    fn clear(&mut self) {
+        self.header.clear();
+        self.ID = 0;
+        self.TTL = 0;
+        self.special_fields.clear();
+    }
+
+    fn default_instance() -> &'static LeaseKeepAliveResponse {
+        static instance: LeaseKeepAliveResponse = LeaseKeepAliveResponse {
+            header: ::protobuf::MessageField::none(),
+            ID: 0,
+            TTL: 0,
+            special_fields: ::protobuf::SpecialFields::new(),
+        };
+        &instance
+    }
+}
+
+// @@protoc_insertion_point(message:etcdserverpb.WatchRequest)
+#[derive(PartialEq,Clone,Default,Debug)]
+pub struct WatchRequest {
+    // message oneof groups
+    pub request_union: ::std::option::Option<watch_request::Request_union>,
+    // special fields
+    // @@protoc_insertion_point(special_field:etcdserverpb.WatchRequest.special_fields)
+    pub special_fields: ::protobuf::SpecialFields,
+}
+
+impl<'a> ::std::default::Default for &'a WatchRequest {
+    fn default() -> &'a WatchRequest {
+        <WatchRequest as ::protobuf::Message>::default_instance()
+    }
+}
+
+impl WatchRequest {
+    pub fn new() -> WatchRequest {
+        ::std::default::Default::default()
+    }
+
+    // .etcdserverpb.WatchCreateRequest create_request = 1;
+
+    pub fn create_request(&self) -> &WatchCreateRequest {
+        match self.request_union {
+            ::std::option::Option::Some(watch_request::Request_union::CreateRequest(ref v)) => v,
+            _ => <WatchCreateRequest as ::protobuf::Message>::default_instance(),
+        }
+    }
+
+    pub fn clear_create_request(&mut self) {
+        self.request_union = ::std::option::Option::None;
+    }
+
+    pub fn has_create_request(&self) -> bool {
+        match self.request_union {
+            ::std::option::Option::Some(watch_request::Request_union::CreateRequest(..)) => true,
+            _ => false,
+        }
+    }
+
+    // Param is passed by value, moved
+    pub fn set_create_request(&mut self, v: WatchCreateRequest) {
+        self.request_union = ::std::option::Option::Some(watch_request::Request_union::CreateRequest(v))
+    }
+
+    // Mutable pointer to the field.
+    pub fn mut_create_request(&mut self) -> &mut WatchCreateRequest {
+        if let ::std::option::Option::Some(watch_request::Request_union::CreateRequest(_)) = self.request_union {
+        } else {
+            self.request_union = ::std::option::Option::Some(watch_request::Request_union::CreateRequest(WatchCreateRequest::new()));
+        }
+        match self.request_union {
+            ::std::option::Option::Some(watch_request::Request_union::CreateRequest(ref mut v)) => v,
+            _ => panic!(),
+        }
+    }
+
+    // Take field
+    pub fn take_create_request(&mut self) -> WatchCreateRequest {
+        if self.has_create_request() {
+            match self.request_union.take() {
+                ::std::option::Option::Some(watch_request::Request_union::CreateRequest(v)) => v,
+                _ => panic!(),
+            }
+        } else {
+            WatchCreateRequest::new()
+        }
+    }
+
+    // .etcdserverpb.WatchProgressRequest progress_request = 3;
+
+    pub fn progress_request(&self) -> &WatchProgressRequest {
+        match self.request_union {
+            ::std::option::Option::Some(watch_request::Request_union::ProgressRequest(ref v)) => v,
+            _ => <WatchProgressRequest as ::protobuf::Message>::default_instance(),
+        }
+    }
+
+    pub fn clear_progress_request(&mut self) {
+        self.request_union = ::std::option::Option::None;
+    }
+
+    pub fn has_progress_request(&self) -> bool {
+        match self.request_union {
+            ::std::option::Option::Some(watch_request::Request_union::ProgressRequest(..)) => true,
+            _ => false,
+        }
+    }
+
+    // Param is passed by value, moved
+    pub fn set_progress_request(&mut self, v: WatchProgressRequest) {
+        self.request_union = ::std::option::Option::Some(watch_request::Request_union::ProgressRequest(v))
+    }
+
+    // Mutable pointer to the field.
+    pub fn mut_progress_request(&mut self) -> &mut WatchProgressRequest {
+        if let ::std::option::Option::Some(watch_request::Request_union::ProgressRequest(_)) = self.request_union {
+        } else {
+            self.request_union = ::std::option::Option::Some(watch_request::Request_union::ProgressRequest(WatchProgressRequest::new()));
+        }
+        match self.request_union {
+            ::std::option::Option::Some(watch_request::Request_union::ProgressRequest(ref mut v)) => v,
+            _ => panic!(),
+        }
+    }
+
+    // Take field
+    pub fn take_progress_request(&mut self) -> WatchProgressRequest {
+        if self.has_progress_request() {
+            match self.request_union.take() {
+                ::std::option::Option::Some(watch_request::Request_union::ProgressRequest(v)) => v,
+                _ => panic!(),
+            }
+        } else {
+            WatchProgressRequest::new()
+        }
+    }
+}
+
+impl ::protobuf::Message for WatchRequest {
+    const NAME: &'static str = "WatchRequest";
+
+    fn is_initialized(&self) -> bool {
+        true
+    }
+
+    fn merge_from(&mut self, is: &mut ::protobuf::CodedInputStream<'_>) -> ::protobuf::Result<()> {
+        while let Some(tag) = is.read_raw_tag_or_eof()? {
+            match tag {
+                10 => {
+                    self.request_union = ::std::option::Option::Some(watch_request::Request_union::CreateRequest(is.read_message()?));
+                },
+                26 => {
+                    self.request_union = ::std::option::Option::Some(watch_request::Request_union::ProgressRequest(is.read_message()?));
+                },
+                tag => {
+                    ::protobuf::rt::read_unknown_or_skip_group(tag, is, self.special_fields.mut_unknown_fields())?;
+                },
+            };
+        }
+        ::std::result::Result::Ok(())
+    }
+
+    // Compute sizes of nested messages
+    #[allow(unused_variables)]
+    fn compute_size(&self) -> u64 {
+        let mut my_size = 0;
+        if let ::std::option::Option::Some(ref v) = self.request_union {
+            match v {
+                &watch_request::Request_union::CreateRequest(ref v) => {
+                    let len = v.compute_size();
+                    my_size += 1 + ::protobuf::rt::compute_raw_varint64_size(len) + len;
+                },
+                &watch_request::Request_union::ProgressRequest(ref v) => {
+                    let len = v.compute_size();
+                    my_size += 1 + ::protobuf::rt::compute_raw_varint64_size(len) + len;
+                },
+            };
+        }
+        my_size += ::protobuf::rt::unknown_fields_size(self.special_fields.unknown_fields());
+        self.special_fields.cached_size().set(my_size as u32);
+        my_size
+    }
+
+    fn write_to_with_cached_sizes(&self, os: &mut ::protobuf::CodedOutputStream<'_>) -> ::protobuf::Result<()> {
+        if let ::std::option::Option::Some(ref v) = self.request_union {
+            match v {
+                &watch_request::Request_union::CreateRequest(ref v) => {
+                    ::protobuf::rt::write_message_field_with_cached_size(1, v, os)?;
+                },
+                &watch_request::Request_union::ProgressRequest(ref v) => {
+                    ::protobuf::rt::write_message_field_with_cached_size(3, v, os)?;
+                },
+            };
+        }
+        os.write_unknown_fields(self.special_fields.unknown_fields())?;
+        ::std::result::Result::Ok(())
+    }
+
+    fn special_fields(&self) -> &::protobuf::SpecialFields {
+        &self.special_fields
+    }
+
+    fn mut_special_fields(&mut self) -> &mut ::protobuf::SpecialFields {
+        &mut self.special_fields
+    }
+
+    fn new() -> WatchRequest {
+        WatchRequest::new()
+    }
+
+    fn clear(&mut self) {
+        self.request_union = ::std::option::Option::None;
+        self.request_union = ::std::option::Option::None;
+        self.special_fields.clear();
+    }
+
+    fn default_instance() -> &'static WatchRequest {
+        static instance: WatchRequest = WatchRequest {
+            request_union: ::std::option::Option::None,
+            special_fields: ::protobuf::SpecialFields::new(),
+        };
+        &instance
+    }
+}
+
+/// Nested message and enums of message `WatchRequest`
+pub mod watch_request {
+
+    #[derive(Clone,PartialEq,Debug)]
+    // @@protoc_insertion_point(oneof:etcdserverpb.WatchRequest.request_union)
+    pub enum Request_union {
+        // @@protoc_insertion_point(oneof_field:etcdserverpb.WatchRequest.create_request)
+        CreateRequest(super::WatchCreateRequest),
+        // @@protoc_insertion_point(oneof_field:etcdserverpb.WatchRequest.progress_request)
+        ProgressRequest(super::WatchProgressRequest),
+    }
+
+    impl ::protobuf::Oneof for Request_union {
+    }
+
+    impl Request_union {
+    }
+}
+
+// @@protoc_insertion_point(message:etcdserverpb.WatchCreateRequest)
+#[derive(PartialEq,Clone,Default,Debug)]
+pub struct WatchCreateRequest {
+    // message fields
+    // @@protoc_insertion_point(field:etcdserverpb.WatchCreateRequest.key)
+    pub key: ::std::vec::Vec<u8>,
+    // @@protoc_insertion_point(field:etcdserverpb.WatchCreateRequest.range_end)
+    pub range_end: ::std::vec::Vec<u8>,
+    // @@protoc_insertion_point(field:etcdserverpb.WatchCreateRequest.start_revision)
+    pub start_revision: i64,
+    // @@protoc_insertion_point(field:etcdserverpb.WatchCreateRequest.watch_id)
+    pub watch_id: i64,
+    // @@protoc_insertion_point(field:etcdserverpb.WatchCreateRequest.fragment)
+    pub fragment: bool,
+    // special fields
+    // @@protoc_insertion_point(special_field:etcdserverpb.WatchCreateRequest.special_fields)
+    pub special_fields: ::protobuf::SpecialFields,
+}
+
+impl<'a> ::std::default::Default for &'a WatchCreateRequest {
+    fn default() -> &'a WatchCreateRequest {
+        <WatchCreateRequest as ::protobuf::Message>::default_instance()
+    }
+}
+
+impl WatchCreateRequest {
+    pub fn new() -> WatchCreateRequest {
+        ::std::default::Default::default()
+    }
+}
+
+impl ::protobuf::Message for WatchCreateRequest {
+    const NAME: &'static str = "WatchCreateRequest";
+
+    fn is_initialized(&self) -> bool {
+        true
+    }
+
+    fn merge_from(&mut self, is: &mut ::protobuf::CodedInputStream<'_>) -> ::protobuf::Result<()> {
+        while let Some(tag) = is.read_raw_tag_or_eof()? {
+            match tag {
+                10 => {
+                    self.key = is.read_bytes()?;
+                },
+                18 => {
+                    self.range_end = is.read_bytes()?;
+                },
+                24 => {
+                    self.start_revision = is.read_int64()?;
+                },
+                56 => {
+                    self.watch_id = is.read_int64()?;
+                },
+                64 => {
+                    self.fragment = is.read_bool()?;
+                },
+                tag => {
+                    ::protobuf::rt::read_unknown_or_skip_group(tag, is, self.special_fields.mut_unknown_fields())?;
+                },
+            };
+        }
+        ::std::result::Result::Ok(())
+    }
+
+    // Compute sizes of nested messages
+    #[allow(unused_variables)]
+    fn compute_size(&self) -> u64 {
+        let mut my_size = 0;
+        if !self.key.is_empty() {
+            my_size += ::protobuf::rt::bytes_size(1, &self.key);
+        }
+        if !self.range_end.is_empty() {
+            my_size += ::protobuf::rt::bytes_size(2, &self.range_end);
+        }
+        if self.start_revision != 0 {
+            my_size += ::protobuf::rt::int64_size(3, self.start_revision);
+        }
+        if self.watch_id != 0 {
+            my_size += ::protobuf::rt::int64_size(7, self.watch_id);
+        }
+        if self.fragment != false {
+            my_size += 1 + 1;
+        }
+        my_size += ::protobuf::rt::unknown_fields_size(self.special_fields.unknown_fields());
+        self.special_fields.cached_size().set(my_size as u32);
+        my_size
+    }
+
+    fn write_to_with_cached_sizes(&self, os: &mut ::protobuf::CodedOutputStream<'_>) -> ::protobuf::Result<()> {
+        if !self.key.is_empty() {
+            os.write_bytes(1, &self.key)?;
+        }
+        if !self.range_end.is_empty() {
+            os.write_bytes(2, &self.range_end)?;
+        }
+        if self.start_revision != 0 {
+            os.write_int64(3, self.start_revision)?;
+        }
+        if self.watch_id != 0 {
+            os.write_int64(7, self.watch_id)?;
+        }
+        if self.fragment != false {
+            os.write_bool(8, self.fragment)?;
+        }
+        os.write_unknown_fields(self.special_fields.unknown_fields())?;
+        ::std::result::Result::Ok(())
+    }
+
+    fn special_fields(&self) -> &::protobuf::SpecialFields {
+        &self.special_fields
+    }
+
+    fn mut_special_fields(&mut self) -> &mut ::protobuf::SpecialFields {
+        &mut self.special_fields
+    }
+
+    fn new() -> WatchCreateRequest {
+        WatchCreateRequest::new()
+    }
+
+    fn clear(&mut self) {
+        self.key.clear();
+        self.range_end.clear();
+        self.start_revision = 0;
+        self.watch_id = 0;
+        self.fragment = false;
+        self.special_fields.clear();
+    }
+
+    fn default_instance() -> &'static WatchCreateRequest {
+        static instance: WatchCreateRequest = WatchCreateRequest {
+            key: ::std::vec::Vec::new(),
+            range_end: ::std::vec::Vec::new(),
+            start_revision: 0,
+            watch_id: 0,
+            fragment: false,
+            special_fields: ::protobuf::SpecialFields::new(),
+        };
+        &instance
+    }
+}
+
+// @@protoc_insertion_point(message:etcdserverpb.WatchProgressRequest)
+#[derive(PartialEq,Clone,Default,Debug)]
+pub struct WatchProgressRequest {
+    // special fields
+    // @@protoc_insertion_point(special_field:etcdserverpb.WatchProgressRequest.special_fields)
+    pub special_fields: ::protobuf::SpecialFields,
+}
+
+impl<'a> ::std::default::Default for &'a WatchProgressRequest {
+    fn default() -> &'a WatchProgressRequest {
+        <WatchProgressRequest as ::protobuf::Message>::default_instance()
+    }
+}
+
+impl WatchProgressRequest {
+    pub fn new() -> WatchProgressRequest {
+        ::std::default::Default::default()
+    }
+}
+
+impl ::protobuf::Message for WatchProgressRequest {
+    const NAME: &'static str = "WatchProgressRequest";
+
+    fn is_initialized(&self) -> bool {
+        true
+    }
+
+    fn merge_from(&mut self, is: &mut ::protobuf::CodedInputStream<'_>) -> ::protobuf::Result<()> {
+        while let Some(tag) = is.read_raw_tag_or_eof()? {
+            match tag {
+                tag => {
+                    ::protobuf::rt::read_unknown_or_skip_group(tag, is, self.special_fields.mut_unknown_fields())?;
+                },
+            };
+        }
+        ::std::result::Result::Ok(())
+    }
+
+    // Compute sizes of nested messages
+    #[allow(unused_variables)]
+    fn compute_size(&self) -> u64 {
+        let mut my_size = 0;
+        my_size += ::protobuf::rt::unknown_fields_size(self.special_fields.unknown_fields());
+        self.special_fields.cached_size().set(my_size as u32);
+        my_size
+    }
+
+    fn write_to_with_cached_sizes(&self, os: &mut ::protobuf::CodedOutputStream<'_>) -> ::protobuf::Result<()> {
+        os.write_unknown_fields(self.special_fields.unknown_fields())?;
+        ::std::result::Result::Ok(())
+    }
+
+    fn special_fields(&self) -> &::protobuf::SpecialFields {
+        &self.special_fields
+    }
+
+    fn mut_special_fields(&mut self) -> &mut ::protobuf::SpecialFields {
+        &mut self.special_fields
+    }
+
+    fn new() -> WatchProgressRequest {
+        WatchProgressRequest::new()
+    }
+
+    fn clear(&mut self) {
+        self.special_fields.clear();
+    }
+
+    fn default_instance() -> &'static WatchProgressRequest {
+        static instance: WatchProgressRequest = WatchProgressRequest {
+            special_fields: ::protobuf::SpecialFields::new(),
+        };
+        &instance
+    }
+}
+
+// @@protoc_insertion_point(message:etcdserverpb.WatchResponse)
+#[derive(PartialEq,Clone,Default,Debug)]
+pub struct WatchResponse {
+    // message fields
+    // @@protoc_insertion_point(field:etcdserverpb.WatchResponse.header)
+    pub header: ::protobuf::MessageField<ResponseHeader>,
+    // @@protoc_insertion_point(field:etcdserverpb.WatchResponse.watch_id)
+    pub watch_id: i64,
+    // @@protoc_insertion_point(field:etcdserverpb.WatchResponse.created)
+    pub created: bool,
+    // @@protoc_insertion_point(field:etcdserverpb.WatchResponse.canceled)
+    pub canceled: bool,
+    // @@protoc_insertion_point(field:etcdserverpb.WatchResponse.compact_revision)
+    pub compact_revision: i64,
+    // @@protoc_insertion_point(field:etcdserverpb.WatchResponse.cancel_reason)
+    pub cancel_reason: ::std::string::String,
+    // @@protoc_insertion_point(field:etcdserverpb.WatchResponse.fragment)
+    pub fragment: bool,
+    // @@protoc_insertion_point(field:etcdserverpb.WatchResponse.events)
+    pub events: ::std::vec::Vec<super::kv::Event>,
+    // special fields
+    // @@protoc_insertion_point(special_field:etcdserverpb.WatchResponse.special_fields)
+    pub special_fields: ::protobuf::SpecialFields,
+}
+
+impl<'a> ::std::default::Default for &'a WatchResponse {
+    fn default() -> &'a WatchResponse {
+        <WatchResponse as ::protobuf::Message>::default_instance()
+    }
+}
+
+impl WatchResponse {
+    pub fn new() -> WatchResponse {
+        ::std::default::Default::default()
+    }
+}
+
+impl ::protobuf::Message for WatchResponse {
+    const NAME: &'static str = "WatchResponse";
+
+    fn is_initialized(&self) -> bool {
+        true
+    }
+
+    fn merge_from(&mut self, is: &mut ::protobuf::CodedInputStream<'_>) -> ::protobuf::Result<()> {
+        while let Some(tag) = is.read_raw_tag_or_eof()? {
+            match tag {
+                10 => {
+                    ::protobuf::rt::read_singular_message_into_field(is, &mut self.header)?;
+                },
+                16 => {
+                    self.watch_id = is.read_int64()?;
+                },
+                24 => {
+                    self.created = is.read_bool()?;
+                },
+                32 => {
+                    self.canceled = is.read_bool()?;
+                },
+                40 => {
+                    self.compact_revision = is.read_int64()?;
+                },
+                50 => {
+                    self.cancel_reason = is.read_string()?;
+                },
+                56 => {
+                    self.fragment = is.read_bool()?;
+                },
+                90 => {
+                    self.events.push(is.read_message()?);
+                },
+                tag => {
+                    ::protobuf::rt::read_unknown_or_skip_group(tag, is, self.special_fields.mut_unknown_fields())?;
+                },
+            };
+        }
+        ::std::result::Result::Ok(())
+    }
+
+    // Compute sizes of nested messages
+    #[allow(unused_variables)]
+    fn compute_size(&self) -> u64 {
+        let mut my_size = 0;
+        if let Some(v) = self.header.as_ref() {
+            let len = v.compute_size();
+            my_size += 1 + ::protobuf::rt::compute_raw_varint64_size(len) + len;
+        }
+        if self.watch_id != 0 {
+            my_size += ::protobuf::rt::int64_size(2, self.watch_id);
+        }
+        if self.created != false {
+            my_size += 1 + 1;
+        }
+        if self.canceled != false {
+            my_size += 1 + 1;
+        }
+        if self.compact_revision != 0 {
+            my_size += ::protobuf::rt::int64_size(5, self.compact_revision);
+        }
+        if !self.cancel_reason.is_empty() {
+            my_size += ::protobuf::rt::string_size(6, &self.cancel_reason);
+        }
+        if self.fragment != false {
+            my_size += 1 + 1;
+        }
+        for value in &self.events {
+            let len = value.compute_size();
+            my_size += 1 + ::protobuf::rt::compute_raw_varint64_size(len) + len;
+        };
+        my_size += ::protobuf::rt::unknown_fields_size(self.special_fields.unknown_fields());
+        self.special_fields.cached_size().set(my_size as u32);
+        my_size
+    }
+
+    fn write_to_with_cached_sizes(&self, os: &mut ::protobuf::CodedOutputStream<'_>) -> ::protobuf::Result<()> {
+        if let Some(v) = self.header.as_ref() {
+            ::protobuf::rt::write_message_field_with_cached_size(1, v, os)?;
+        }
+        if self.watch_id != 0 {
+            os.write_int64(2, self.watch_id)?;
+        }
+        if self.created != false {
+            os.write_bool(3, self.created)?;
+        }
+        if self.canceled != false {
+            os.write_bool(4, self.canceled)?;
+        }
+        if self.compact_revision != 0 {
+            os.write_int64(5, self.compact_revision)?;
+        }
+        if !self.cancel_reason.is_empty() {
+            os.write_string(6, &self.cancel_reason)?;
+        }
+        if self.fragment != false {
+            os.write_bool(7, self.fragment)?;
+        }
+        for v in &self.events {
+            ::protobuf::rt::write_message_field_with_cached_size(11, v, os)?;
+        };
+        os.write_unknown_fields(self.special_fields.unknown_fields())?;
+        ::std::result::Result::Ok(())
+    }
+
+    fn special_fields(&self) -> &::protobuf::SpecialFields {
+        &self.special_fields
+    }
+
+    fn mut_special_fields(&mut self) -> &mut ::protobuf::SpecialFields {
+        &mut self.special_fields
+    }
+
+    fn new() -> WatchResponse {
+        WatchResponse::new()
+    }
+
+    fn clear(&mut self) {
+        self.header.clear();
+        self.watch_id = 0;
+        self.created = false;
+        self.canceled = false;
+        self.compact_revision = 0;
+        self.cancel_reason.clear();
+        self.fragment = false;
+        self.events.clear();
+        self.special_fields.clear();
+    }
+
+    fn default_instance() -> &'static WatchResponse {
+        static instance: WatchResponse = WatchResponse {
+            header: ::protobuf::MessageField::none(),
+            watch_id: 0,
+            created: false,
+            canceled: false,
+            compact_revision: 0,
+            cancel_reason: ::std::string::String::new(),
+            fragment: false,
+            events: ::std::vec::Vec::new(),
+            special_fields: ::protobuf::SpecialFields::new(),
+        };
+        &instance
+    }
+}
+
 // @@protoc_insertion_point(message:etcdserverpb.AuthenticateRequest)
 #[derive(PartialEq,Clone,Default,Debug)]
 pub struct AuthenticateRequest {

@@ -76,6 +76,13 @@ pub const LEASE_LEASE_REVOKE: ::grpcio::Method<super::etcd::LeaseRevokeRequest, 
     resp_mar: ::grpcio::Marshaller { ser: ::grpcio::pb_ser, de: ::grpcio::pb_de },
 };
 
+pub const LEASE_LEASE_KEEP_ALIVE: ::grpcio::Method<super::etcd::LeaseKeepAliveRequest, super::etcd::LeaseKeepAliveResponse> = ::grpcio::Method {
+    ty: ::grpcio::MethodType::Duplex,
+    name: "/etcdserverpb.Lease/LeaseKeepAlive",
+    req_mar: ::grpcio::Marshaller { ser: ::grpcio::pb_ser, de: ::grpcio::pb_de },
+    resp_mar: ::grpcio::Marshaller { ser: ::grpcio::pb_ser, de: ::grpcio::pb_de },
+};
+
 /// To be kept while its calls are under way: a channel that goes ends those that have not connected yet.
 #[derive(Clone)]
 pub struct LeaseClient {
@@ -102,11 +109,16 @@ impl LeaseClient {
     pub fn lease_revoke_async(&self, request: &super::etcd::LeaseRevokeRequest, options: ::grpcio::CallOption) -> ::grpcio::Result<::grpcio::ClientUnaryReceiver<super::etcd::LeaseRevokeResponse>> {
         self.client.unary_call_async(&LEASE_LEASE_REVOKE, request, options)
     }
+
+    pub fn lease_keep_alive(&self, options: ::grpcio::CallOption) -> ::grpcio::Result<(::grpcio::ClientDuplexSender<super::etcd::LeaseKeepAliveRequest>, ::grpcio::ClientDuplexReceiver<super::etcd::LeaseKeepAliveResponse>)> {
+        self.client.duplex_streaming(&LEASE_LEASE_KEEP_ALIVE, options)
+    }
 }
 
 pub trait Lease {
     fn lease_grant(&self, context: ::grpcio::RpcContext<'_>, request: super::etcd::LeaseGrantRequest, sink: ::grpcio::UnarySink<super::etcd::LeaseGrantResponse>);
     fn lease_revoke(&self, context: ::grpcio::RpcContext<'_>, request: super::etcd::LeaseRevokeRequest, sink: ::grpcio::UnarySink<super::etcd::LeaseRevokeResponse>);
+    fn lease_keep_alive(&self, context: ::grpcio::RpcContext<'_>, request: ::grpcio::RequestStream<super::etcd::LeaseKeepAliveRequest>, sink: ::grpcio::DuplexSink<super::etcd::LeaseKeepAliveResponse>);
 }
 
 pub fn create_lease<S: Lease + Send + Clone + 'static>(service: S) -> ::grpcio::Service {
@@ -115,6 +127,44 @@ pub fn create_lease<S: Lease + Send + Clone + 'static>(service: S) -> ::grpcio::
     builder = builder.add_unary_handler(&LEASE_LEASE_GRANT, move |context, request, sink| instance.lease_grant(context, request, sink));
     let instance = service.clone();
     builder = builder.add_unary_handler(&LEASE_LEASE_REVOKE, move |context, request, sink| instance.lease_revoke(context, request, sink));
+    let instance = service.clone();
+    builder = builder.add_duplex_streaming_handler(&LEASE_LEASE_KEEP_ALIVE, move |context, request, sink| instance.lease_keep_alive(context, request, sink));
+    builder.build()
+}
+
+pub const WATCH: &str = "etcdserverpb.Watch";
+
+pub const WATCH_WATCH: ::grpcio::Method<super::etcd::WatchRequest, super::etcd::WatchResponse> = ::grpcio::Method {
+    ty: ::grpcio::MethodType::Duplex,
+    name: "/etcdserverpb.Watch/Watch",
+    req_mar: ::grpcio::Marshaller { ser: ::grpcio::pb_ser, de: ::grpcio::pb_de },
+    resp_mar: ::grpcio::Marshaller { ser: ::grpcio::pb_ser, de: ::grpcio::pb_de },
+};
+
+/// To be kept while its calls are under way: a channel that goes ends those that have not connected yet.
+#[derive(Clone)]
+pub struct WatchClient {
+    client: ::grpcio::Client,
+}
+
+impl WatchClient {
+    pub fn new(channel: ::grpcio::Channel) -> Self {
+        Self { client: ::grpcio::Client::new(channel) }
+    }
+
+    pub fn watch(&self, options: ::grpcio::CallOption) -> ::grpcio::Result<(::grpcio::ClientDuplexSender<super::etcd::WatchRequest>, ::grpcio::ClientDuplexReceiver<super::etcd::WatchResponse>)> {
+        self.client.duplex_streaming(&WATCH_WATCH, options)
+    }
+}
+
+pub trait Watch {
+    fn watch(&self, context: ::grpcio::RpcContext<'_>, request: ::grpcio::RequestStream<super::etcd::WatchRequest>, sink: ::grpcio::DuplexSink<super::etcd::WatchResponse>);
+}
+
+pub fn create_watch<S: Watch + Send + Clone + 'static>(service: S) -> ::grpcio::Service {
+    let mut builder = ::grpcio::ServiceBuilder::new();
+    let instance = service.clone();
+    builder = builder.add_duplex_streaming_handler(&WATCH_WATCH, move |context, request, sink| instance.watch(context, request, sink));
     builder.build()
 }
 

@@ -179,3 +179,155 @@ impl ::protobuf::Message for KeyValue {
         &instance
     }
 }
+
+// @@protoc_insertion_point(message:mvccpb.Event)
+#[derive(PartialEq,Clone,Default,Debug)]
+pub struct Event {
+    // message fields
+    // @@protoc_insertion_point(field:mvccpb.Event.type)
+    pub type_: ::protobuf::EnumOrUnknown<event::EventType>,
+    // @@protoc_insertion_point(field:mvccpb.Event.kv)
+    pub kv: ::protobuf::MessageField<KeyValue>,
+    // special fields
+    // @@protoc_insertion_point(special_field:mvccpb.Event.special_fields)
+    pub special_fields: ::protobuf::SpecialFields,
+}
+
+impl<'a> ::std::default::Default for &'a Event {
+    fn default() -> &'a Event {
+        <Event as ::protobuf::Message>::default_instance()
+    }
+}
+
+impl Event {
+    pub fn new() -> Event {
+        ::std::default::Default::default()
+    }
+}
+
+impl ::protobuf::Message for Event {
+    const NAME: &'static str = "Event";
+
+    fn is_initialized(&self) -> bool {
+        true
+    }
+
+    fn merge_from(&mut self, is: &mut ::protobuf::CodedInputStream<'_>) -> ::protobuf::Result<()> {
+        while let Some(tag) = is.read_raw_tag_or_eof()? {
+            match tag {
+                8 => {
+                    self.type_ = is.read_enum_or_unknown()?;
+                },
+                18 => {
+                    ::protobuf::rt::read_singular_message_into_field(is, &mut self.kv)?;
+                },
+                tag => {
+                    ::protobuf::rt::read_unknown_or_skip_group(tag, is, self.special_fields.mut_unknown_fields())?;
+                },
+            };
+        }
+        ::std::result::Result::Ok(())
+    }
+
+    // Compute sizes of nested messages
+    #[allow(unused_variables)]
+    fn compute_size(&self) -> u64 {
+        let mut my_size = 0;
+        if self.type_ != ::protobuf::EnumOrUnknown::new(event::EventType::PUT) {
+            my_size += ::protobuf::rt::int32_size(1, self.type_.value());
+        }
+        if let Some(v) = self.kv.as_ref() {
+            let len = v.compute_size();
+            my_size += 1 + ::protobuf::rt::compute_raw_varint64_size(len) + len;
+        }
+        my_size += ::protobuf::rt::unknown_fields_size(self.special_fields.unknown_fields());
+        self.special_fields.cached_size().set(my_size as u32);
+        my_size
+    }
+
+    fn write_to_with_cached_sizes(&self, os: &mut ::protobuf::CodedOutputStream<'_>) -> ::protobuf::Result<()> {
+        if self.type_ != ::protobuf::EnumOrUnknown::new(event::EventType::PUT) {
+            os.write_enum(1, ::protobuf::EnumOrUnknown::value(&self.type_))?;
+        }
+        if let Some(v) = self.kv.as_ref() {
+            ::protobuf::rt::write_message_field_with_cached_size(2, v, os)?;
+        }
+        os.write_unknown_fields(self.special_fields.unknown_fields())?;
+        ::std::result::Result::Ok(())
+    }
+
+    fn special_fields(&self) -> &::protobuf::SpecialFields {
+        &self.special_fields
+    }
+
+    fn mut_special_fields(&mut self) -> &mut ::protobuf::SpecialFields {
+        &mut self.special_fields
+    }
+
+    fn new() -> Event {
+        Event::new()
+    }
+
+    fn clear(&mut self) {
+        self.type_ = ::protobuf::EnumOrUnknown::new(event::EventType::PUT);
+        self.kv.clear();
+        self.special_fields.clear();
+    }
+
+    fn default_instance() -> &'static Event {
+        static instance: Event = Event {
+            type_: ::protobuf::EnumOrUnknown::from_i32(0),
+            kv: ::protobuf::MessageField::none(),
+            special_fields: ::protobuf::SpecialFields::new(),
+        };
+        &instance
+    }
+}
+
+/// Nested message and enums of message `Event`
+pub mod event {
+    #[derive(Clone,Copy,PartialEq,Eq,Debug,Hash)]
+    // @@protoc_insertion_point(enum:mvccpb.Event.EventType)
+    pub enum EventType {
+        // @@protoc_insertion_point(enum_value:mvccpb.Event.EventType.PUT)
+        PUT = 0,
+        // @@protoc_insertion_point(enum_value:mvccpb.Event.EventType.DELETE)
+        DELETE = 1,
+    }
+
+    impl ::protobuf::Enum for EventType {
+        const NAME: &'static str = "EventType";
+
+        fn value(&self) -> i32 {
+            *self as i32
+        }
+
+        fn from_i32(value: i32) -> ::std::option::Option<EventType> {
+            match value {
+                0 => ::std::option::Option::Some(EventType::PUT),
+                1 => ::std::option::Option::Some(EventType::DELETE),
+                _ => ::std::option::Option::None
+            }
+        }
+
+        fn from_str(str: &str) -> ::std::option::Option<EventType> {
+            match str {
+                "PUT" => ::std::option::Option::Some(EventType::PUT),
+                "DELETE" => ::std::option::Option::Some(EventType::DELETE),
+                _ => ::std::option::Option::None
+            }
+        }
+
+        const VALUES: &'static [EventType] = &[
+            EventType::PUT,
+            EventType::DELETE,
+        ];
+    }
+
+    impl ::std::default::Default for EventType {
+        fn default() -> Self {
+            EventType::PUT
+        }
+    }
+
+}

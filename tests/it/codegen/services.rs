@@ -1,6 +1,6 @@
 //! Stubs of services: methods, a blocking client and the server's trait, written from descriptors.
 //!
-//! Knows unary and server streaming methods; any other stops the generation.
+//! Knows unary methods, those that stream answers, and those that stream both ways; any other stops the generation.
 
 use std::fmt::Write;
 
@@ -16,7 +16,28 @@ struct Method {
     constant: String,
     request: String,
     response: String,
-    streams: bool,
+    kind: Kind,
+}
+
+/// Who sends more than one message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Unary,
+    /// The server.
+    ServerStreaming,
+    /// Both.
+    Duplex,
+}
+
+impl Kind {
+    /// As in `grpcio::MethodType`.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Unary => "Unary",
+            Self::ServerStreaming => "ServerStreaming",
+            Self::Duplex => "Duplex",
+        }
+    }
 }
 
 /// The module of stubs for the services of `file`, which is `contract` below `proto/`.
@@ -34,16 +55,21 @@ pub fn stubs(file: &FileDescriptorProto, contract: &str, all: &[FileDescriptorPr
     text
 }
 
-/// Reads a method; one whose requests are streamed is refused.
+/// Reads a method; one whose requests alone are streamed is refused.
 fn read(service: &ServiceDescriptorProto, method: &MethodDescriptorProto, all: &[FileDescriptorProto]) -> Method {
     let place = format!("{}.{}", service.name(), method.name());
-    assert!(!method.client_streaming(), "'{place}' streams its requests: this generator has no stubs for that");
+    let kind = match (method.client_streaming(), method.server_streaming()) {
+        (false, false) => Kind::Unary,
+        (false, true) => Kind::ServerStreaming,
+        (true, true) => Kind::Duplex,
+        (true, false) => panic!("'{place}' streams its requests alone: this generator has no stubs for that"),
+    };
     let snake = snake(method.name());
     Method {
         constant: format!("{}_{}", snake_upper(service.name()), snake.to_uppercase()),
         request: rust_type(method.input_type(), all, &place),
         response: rust_type(method.output_type(), all, &place),
-        streams: method.server_streaming(),
+        kind,
         name: method.name().to_owned(),
         snake,
     }
@@ -85,8 +111,8 @@ fn constants(text: &mut String, file: &FileDescriptorProto, service: &ServiceDes
     let package = if file.package().is_empty() { String::new() } else { format!("{}.", file.package()) };
     let full = format!("{package}{}", service.name());
     write!(text, "\npub const {}: &str = \"{full}\";\n", snake_upper(service.name())).unwrap();
-    for Method { name, constant, request, response, streams, .. } in methods {
-        let kind = if *streams { "ServerStreaming" } else { "Unary" };
+    for Method { name, constant, request, response, kind, .. } in methods {
+        let kind = kind.name();
         write!(
             text,
             "\npub const {constant}: ::grpcio::Method<{request}, {response}> = ::grpcio::Method {{\n    \
@@ -110,16 +136,30 @@ fn client(text: &mut String, service: &ServiceDescriptorProto, methods: &[Method
          Self {{ client: ::grpcio::Client::new(channel) }}\n    }}\n"
     )
     .unwrap();
-    for Method { snake, constant, request, response, streams, .. } in methods {
-        if *streams {
-            write!(
-                text,
-                "\n    pub fn {snake}(&self, request: &{request}, options: ::grpcio::CallOption) -> \
-                 ::grpcio::Result<::grpcio::ClientSStreamReceiver<{response}>> {{\n        \
-                 self.client.server_streaming(&{constant}, request, options)\n    }}\n"
-            )
-            .unwrap();
-            continue;
+    for Method { snake, constant, request, response, kind, .. } in methods {
+        match kind {
+            Kind::Unary => {}
+            Kind::ServerStreaming => {
+                write!(
+                    text,
+                    "\n    pub fn {snake}(&self, request: &{request}, options: ::grpcio::CallOption) -> \
+                     ::grpcio::Result<::grpcio::ClientSStreamReceiver<{response}>> {{\n        \
+                     self.client.server_streaming(&{constant}, request, options)\n    }}\n"
+                )
+                .unwrap();
+                continue;
+            }
+            Kind::Duplex => {
+                write!(
+                    text,
+                    "\n    pub fn {snake}(&self, options: ::grpcio::CallOption) -> \
+                     ::grpcio::Result<(::grpcio::ClientDuplexSender<{request}>, \
+                     ::grpcio::ClientDuplexReceiver<{response}>)> {{\n        \
+                     self.client.duplex_streaming(&{constant}, options)\n    }}\n"
+                )
+                .unwrap();
+                continue;
+            }
         }
         write!(
             text,
@@ -138,8 +178,12 @@ fn client(text: &mut String, service: &ServiceDescriptorProto, methods: &[Method
 fn server(text: &mut String, service: &ServiceDescriptorProto, methods: &[Method]) {
     let name = service.name();
     write!(text, "\npub trait {name} {{\n").unwrap();
-    for Method { snake, request, response, streams, .. } in methods {
-        let sink = if *streams { "ServerStreamingSink" } else { "UnarySink" };
+    for Method { snake, request, response, kind, .. } in methods {
+        let (request, sink) = match kind {
+            Kind::Unary => (request.clone(), "UnarySink"),
+            Kind::ServerStreaming => (request.clone(), "ServerStreamingSink"),
+            Kind::Duplex => (format!("::grpcio::RequestStream<{request}>"), "DuplexSink"),
+        };
         writeln!(
             text,
             "    fn {snake}(&self, context: ::grpcio::RpcContext<'_>, request: {request}, sink: ::grpcio::{sink}<{response}>);"
@@ -153,8 +197,12 @@ fn server(text: &mut String, service: &ServiceDescriptorProto, methods: &[Method
         snake(name)
     )
     .unwrap();
-    for Method { snake, constant, streams, .. } in methods {
-        let add = if *streams { "add_server_streaming_handler" } else { "add_unary_handler" };
+    for Method { snake, constant, kind, .. } in methods {
+        let add = match kind {
+            Kind::Unary => "add_unary_handler",
+            Kind::ServerStreaming => "add_server_streaming_handler",
+            Kind::Duplex => "add_duplex_streaming_handler",
+        };
         write!(
             text,
             "    let instance = service.clone();\n    \
