@@ -28,6 +28,7 @@ use crate::runtime::registry::EngineRegistry;
 use crate::runtime::sim::SimRuntime;
 use crate::security::ceiling::Ceiling;
 use crate::storage::StateStore;
+use crate::storage::copies::{Copies, CopyKeeper};
 use crate::storage::embedded::EmbeddedStore;
 use crate::storage::outbox::Outbox;
 use crate::storage::records::Records;
@@ -68,6 +69,7 @@ pub struct Daemon {
     restarts: Restarts,
     dispatcher: Arc<Dispatcher>,
     teller: Teller,
+    copy_keeper: Option<CopyKeeper>,
     publisher: Option<Publisher>,
     outbox: Option<Arc<Outbox>>,
     settings: Arc<SettingsCell>,
@@ -95,13 +97,15 @@ impl Daemon {
         let settings = Arc::new(SettingsCell::new(settings(&config)));
         let outbox = peers::outbox(&config, &own, shared.as_ref())?;
         let networks = Arc::default();
+        let copies = Arc::new(Copies::new(Arc::clone(&own)));
+        let copy_keeper = peers::copy_keeper(&config, shared.as_ref(), &copies)?;
         let ports = Ports {
             engines: Arc::clone(&engines),
             records: records.clone(),
             policy: gates(&config, &policy, &threads),
             clock: Arc::clone(&clock),
             settings: Arc::clone(&settings),
-            outside: peers::outside(&config, &own, shared.as_ref(), &networks, &threads),
+            outside: peers::outside(&config, &own, shared.as_ref().map(|s| (s, &copies)), &networks, &threads),
             outbox: outbox.clone(),
         };
         let history = Arc::new(History::new(records.clone()));
@@ -143,6 +147,7 @@ impl Daemon {
             restarts,
             dispatcher,
             teller,
+            copy_keeper,
             publisher,
             outbox,
             settings,
@@ -196,6 +201,7 @@ impl Daemon {
             log::warn!("{left} actions did not end in time; the next start ends them");
         }
         self.teller.stop();
+        self.copy_keeper.into_iter().for_each(CopyKeeper::stop);
         self.publisher.into_iter().for_each(Publisher::stop);
         self.outbox.iter().for_each(|outbox| outbox.stop());
         let counted = self.records.stats();

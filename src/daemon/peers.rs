@@ -26,6 +26,7 @@ use crate::nodes::directory::StoreDirectory;
 use crate::policy::PolicyGate;
 use crate::security::ceiling::Ceiling;
 use crate::storage::StateStore;
+use crate::storage::copies::{Copies, CopyKeeper};
 use crate::storage::documents::Documents;
 use crate::storage::etcd::{EtcdConfig, EtcdStore};
 use crate::storage::outbox::{Outbox, OutboxConfig};
@@ -83,6 +84,17 @@ pub fn outbox(
     Outbox::open(Arc::clone(own), Arc::clone(shared), outbox_config).map(Some).map_err(failed("store"))
 }
 
+/// What keeps copies of documents up to date, where the shared store tells of changes.
+pub fn copy_keeper(
+    config: &Config,
+    shared: Option<&Arc<dyn SharedStore>>,
+    copies: &Arc<Copies>,
+) -> Result<Option<CopyKeeper>, DaemonError> {
+    let watched = shared.filter(|shared| config.store.use_copies && shared.abilities().watch);
+    let start = |shared: &Arc<dyn SharedStore>| CopyKeeper::start(Arc::clone(shared), Arc::clone(copies));
+    watched.map(start).transpose().map_err(failed("threads"))
+}
+
 /// What hands the states of workloads over.
 pub fn publisher(
     config: &Config,
@@ -105,14 +117,15 @@ pub fn publisher(
 pub fn outside(
     config: &Config,
     own: &Arc<dyn StateStore>,
-    shared: Option<&Arc<dyn SharedStore>>,
+    shared: Option<(&Arc<dyn SharedStore>, &Arc<Copies>)>,
     networks: &Arc<NetworkAnswers>,
     threads: &ChannelThreads,
 ) -> Outside {
     let documents = Arc::new(match shared {
-        Some(shared) => {
+        Some((shared, copies)) => {
             let store = &config.store;
-            Documents::shared(Arc::clone(own), Arc::clone(shared), store.use_copies, store.timeout)
+            let (shared, copies) = (Arc::clone(shared), Arc::clone(copies));
+            Documents::shared(Arc::clone(own), shared, copies, store.use_copies, store.timeout)
         }
         None => Documents::own(Records::new(Arc::clone(own))),
     });

@@ -116,6 +116,7 @@ impl Directory for StoreDirectory {
 mod tests {
     use super::*;
     use crate::cancel::CancelToken;
+    use crate::storage::copies::Copies;
     use crate::storage::memory::MemoryStore;
     use crate::storage::shared::{Abilities, HeldKey, SharedStore, StoreChanges};
     use crate::storage::{Batch, Entry, StateStore, StoreError, StoreStats};
@@ -163,7 +164,8 @@ mod tests {
         let put = keys.iter().map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec())).collect();
         store.commit(Batch { put, ..Batch::default() }, deadline).unwrap();
         let own = Arc::new(MemoryStore::new());
-        let documents = Arc::new(Documents::shared(own, Arc::new(store), true, FRESH));
+        let copies = Arc::new(Copies::new(Arc::clone(&own) as _));
+        let documents = Arc::new(Documents::shared(own, Arc::new(store), copies, true, FRESH));
         let settings = BTreeMap::from([("SET".to_owned(), NodeAddress::ActionController("10.0.0.9:1".into()))]);
         StoreDirectory::new(settings, documents, 47004).find(node, deadline)
     }

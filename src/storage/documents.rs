@@ -8,13 +8,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::copies::Copies;
 use super::records::Records;
 use super::shared::SharedStore;
-use super::{Batch, Entry, StateStore, StoreError, keys};
+use super::{Batch, Entry, StateStore, StoreError};
 use crate::clock::Deadline;
-
-/// The time that a copy may take to be read or written, beside the call's own.
-const COPY_BUDGET: Duration = Duration::from_secs(5);
 
 /// The kind of which a Pod is looked for as well.
 const MODEL: &str = "Model";
@@ -47,8 +45,7 @@ pub struct Found {
 /// A store that is shared, with the copies of what it had.
 struct Shared {
     store: Arc<dyn SharedStore>,
-    /// The node's own store.
-    copies: Arc<dyn StateStore>,
+    copies: Arc<Copies>,
     use_copies: bool,
     timeout: Duration,
 }
@@ -65,11 +62,16 @@ impl Documents {
         Self { records, shared: None }
     }
 
-    /// Documents of `store`, each call to which has `timeout`; with `use_copies` from the copies in the node's `own` store
-    /// where it does not answer.
-    pub fn shared(own: Arc<dyn StateStore>, store: Arc<dyn SharedStore>, use_copies: bool, timeout: Duration) -> Self {
-        let records = Records::new(Arc::clone(&own));
-        Self { records, shared: Some(Shared { store, copies: own, use_copies, timeout }) }
+    /// Documents of `store`, each call to which has `timeout`; with `use_copies` from the copies where it does not answer.
+    /// Those that were given with requests are in the node's `own` store.
+    pub fn shared(
+        own: Arc<dyn StateStore>,
+        store: Arc<dyn SharedStore>,
+        copies: Arc<Copies>,
+        use_copies: bool,
+        timeout: Duration,
+    ) -> Self {
+        Self { records: Records::new(own), shared: Some(Shared { store, copies, use_copies, timeout }) }
     }
 
     /// Several documents by kind and name, in their order, in one round trip; `None` for what is nowhere.
@@ -153,7 +155,7 @@ impl Shared {
             Err(error @ StoreError::Unavailable(_)) if self.use_copies => {
                 crate::limited!(log::Level::Warn, "last good copies are used: {error}");
                 let copy = |key: &String| -> Result<Option<Text>, StoreError> {
-                    self.copies.get(&keys::copy(key), Deadline::after(COPY_BUDGET))?.map(text_of).transpose()
+                    self.copies.get(key)?.map(text_of).transpose()
                 };
                 let texts: Vec<_> = wanted.iter().map(copy).collect::<Result<_, _>>()?;
                 // Of what there is no copy nobody can tell whether it exists.
@@ -165,22 +167,12 @@ impl Shared {
 
     /// Keeps what was answered, where it is not kept already.
     fn keep(&self, wanted: &[String], found: &[Option<Entry>]) {
-        let mut batch = Batch::default();
-        for (key, entry) in wanted.iter().zip(found) {
-            let key = keys::copy(key);
-            let Ok(kept) = self.copies.get(&key, Deadline::after(COPY_BUDGET)) else { return };
-            match entry {
-                Some(entry) if kept.as_ref().is_none_or(|kept| kept.value != entry.value) => {
-                    batch.put.push((key, entry.value.clone()));
-                }
-                None if kept.is_some() => batch.delete.push(key),
-                Some(_) | None => {}
-            }
-        }
-        if batch == Batch::default() {
-            return;
-        }
-        if let Err(error) = self.copies.commit(batch, Deadline::after(COPY_BUDGET)) {
+        let held: Vec<_> = wanted
+            .iter()
+            .zip(found)
+            .map(|(key, entry)| (key.as_str(), entry.as_ref().map(|entry| entry.value.as_slice())))
+            .collect();
+        if let Err(error) = self.copies.note(&held) {
             crate::limited!(log::Level::Warn, "documents are not kept for when the store is away: {error}");
         }
     }
@@ -258,7 +250,9 @@ mod tests {
 
     fn doors(use_copies: bool) -> (Arc<Away>, Arc<MemoryStore>, Documents) {
         let (shared, own) = (Arc::new(Away::default()), Arc::new(MemoryStore::new()));
-        let documents = Documents::shared(Arc::clone(&own) as _, Arc::clone(&shared) as _, use_copies, COPY_BUDGET);
+        let copies = Arc::new(Copies::new(Arc::clone(&own) as _));
+        let limit = Duration::from_secs(5);
+        let documents = Documents::shared(Arc::clone(&own) as _, Arc::clone(&shared) as _, copies, use_copies, limit);
         (shared, own, documents)
     }
 

@@ -4,6 +4,7 @@
 //! a revision per key; a [`Batch`] is applied whole or not at all and is durable when `commit` returns. A new backend
 //! implements the port and passes the suite in `tests/it/storage.rs`; nothing else in the program knows which one runs.
 
+pub mod copies;
 pub mod documents;
 pub mod embedded;
 pub mod etcd;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use grpcio::{
-    CallOption, Channel, ChannelBuilder, ChannelCredentials, ChannelCredentialsBuilder, Client, EnvBuilder,
-    Environment, Method, RpcStatus, RpcStatusCode,
+    CallOption, ChannelBuilder, ChannelCredentials, ChannelCredentialsBuilder, Client, EnvBuilder, Environment, Method,
+    RpcStatus, RpcStatusCode,
 };
 
 use super::wait::wait_for_or_cancel;
@@ -133,7 +133,6 @@ pub struct Bounds<'a> {
 pub struct Peer {
     name: String,
     address: String,
-    channel: Channel,
     client: Client,
 }
 
@@ -162,8 +161,8 @@ impl Peer {
             }
             None => builder.set_credentials(ChannelCredentials::insecure()),
         };
-        let channel = builder.connect(&address);
-        Self { name, address, client: Client::new(channel.clone()), channel }
+        let client = Client::new(builder.connect(&address));
+        Self { name, address, client }
     }
 
     /// As errors call it.
@@ -176,9 +175,9 @@ impl Peer {
         &self.address
     }
 
-    /// The connection, for calls that stream.
-    pub fn channel(&self) -> &Channel {
-        &self.channel
+    /// For calls that stream.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
     }
 
     /// One request, one answer.
@@ -232,7 +231,7 @@ impl Peer {
         bounds: Bounds<'_>,
     ) -> Result<R, PeerError> {
         if bounds.cancel.is_cancelled() {
-            return Err(PeerError::Cancelled { peer: self.name.clone() });
+            return Err(self.cancelled());
         }
         let budget = bounds.deadline.remaining();
         let sent = self.client.unary_call_async(method, request, options.timeout(budget));
@@ -243,7 +242,7 @@ impl Peer {
             None => {
                 answer.cancel();
                 if bounds.cancel.is_cancelled() {
-                    return Err(PeerError::Cancelled { peer: self.name.clone() });
+                    return Err(self.cancelled());
                 }
                 Err(self.silent(method.name, format!("no answer within {} ms", budget.as_millis())))
             }
@@ -253,7 +252,7 @@ impl Peer {
     /// gRPC's failure of a call in our words.
     pub fn error(&self, method: &str, error: grpcio::Error) -> PeerError {
         match error {
-            grpcio::Error::RpcFailure(status) => self.failed(method, status),
+            grpcio::Error::RpcFailure(status) | grpcio::Error::RpcFinished(Some(status)) => self.failed(method, status),
             other => self.silent(method, other.to_string()),
         }
     }
@@ -278,7 +277,11 @@ impl Peer {
         }
     }
 
-    fn silent(&self, method: &str, reason: String) -> PeerError {
+    pub(super) fn cancelled(&self) -> PeerError {
+        PeerError::Cancelled { peer: self.name.clone() }
+    }
+
+    pub(super) fn silent(&self, method: &str, reason: String) -> PeerError {
         PeerError::Silent { peer: self.name.clone(), address: self.address.clone(), method: short(method), reason }
     }
 }

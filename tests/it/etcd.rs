@@ -1,5 +1,7 @@
 //! The store over a real etcd: one member and three, users, TLS, a full disk, leases, and members that go away.
 
+mod watch;
+
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -232,4 +234,27 @@ fn key_whose_lease_ran_out_while_nobody_could_renew_it_is_held_again() {
     assert!(cluster.ctl(&["get", "owner"]).is_empty());
     until("the key is held again", LIMIT, || cluster.ctl(&["get", "owner"]).contains("one").then_some(()));
     until("and known to be", LIMIT, || matches!(held.state(), Hold::Ours { .. }).then_some(()));
+}
+
+// req: AC-20
+#[test]
+fn lease_is_kept_alive_without_writing_the_key_again() {
+    let cluster = EtcdCluster::start(1);
+    let store = store(cluster.endpoints());
+    let held = store.hold("owner", "one").unwrap();
+    let revision = |held: &dyn HeldKey| match held.state() {
+        Hold::Ours { revision } => Some(revision),
+        Hold::Theirs { .. } | Hold::Unknown { .. } => None,
+    };
+    let first = until("the key is held", LIMIT, || revision(&*held));
+    // Twice the time of the lease.
+    let over = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < over {
+        assert_eq!(revision(&*held), Some(first));
+        thread::sleep(Duration::from_millis(200));
+    }
+    let entry = store.get("owner", soon()).unwrap().unwrap();
+    assert_eq!(entry.revision, first, "nothing was written");
+    drop(held);
+    assert_eq!(store.get("owner", soon()).unwrap(), None, "the lease is given back");
 }

@@ -12,6 +12,7 @@ use crate::clock::Deadline;
 use crate::proto::etcd::AuthenticateRequest;
 use crate::proto::etcd_grpc::AUTH_AUTHENTICATE;
 use crate::transport::channel::{Bounds, ChannelThreads, Peer, PeerError, Retry};
+use crate::transport::duplex::Duplex;
 
 /// Between two rounds over all members, at least and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(800));
@@ -54,18 +55,67 @@ impl Client {
 
     /// A call that changes nothing: it may be asked again.
     pub fn read<Q, R: Unpin>(&self, method: &Method<Q, R>, request: &Q, deadline: Deadline) -> Result<R, StoreError> {
-        self.call(method, request, deadline, true)
+        let ask = |member: &Peer, options, bounds: Bounds<'_>| {
+            member.call_with(method, request, options, bounds, Retry::Never)
+        };
+        self.call(ask, deadline, true)
     }
 
     /// A call that changes something: it is not sent again where it may have been done.
     pub fn write<Q, R: Unpin>(&self, method: &Method<Q, R>, request: &Q, deadline: Deadline) -> Result<R, StoreError> {
-        self.call(method, request, deadline, false)
+        let ask = |member: &Peer, options, bounds: Bounds<'_>| {
+            member.call_with(method, request, options, bounds, Retry::Never)
+        };
+        self.call(ask, deadline, false)
     }
 
-    fn call<Q, R: Unpin>(
+    /// One message and its answer, of a method that streams; it may be asked again.
+    pub fn exchange<Q, R>(&self, method: &Method<Q, R>, message: &Q, deadline: Deadline) -> Result<R, StoreError>
+    where
+        Q: Clone + Unpin,
+        R: Unpin,
+    {
+        let ask = |member: &Peer, options, bounds: Bounds<'_>| {
+            Duplex::exchange(member, method, message.clone(), options, bounds)
+        };
+        self.call(ask, deadline, true)
+    }
+
+    /// Begins a method that streams, with its first messages, up to the first answer, which is given too. Ends with
+    /// `cancel`.
+    pub fn open<Q, R>(
         &self,
         method: &Method<Q, R>,
-        request: &Q,
+        messages: &[Q],
+        deadline: Deadline,
+        cancel: &CancelToken,
+    ) -> Result<(Duplex<Q, R>, R), StoreError>
+    where
+        Q: Clone + Unpin,
+        R: Unpin,
+    {
+        let ask = |member: &Peer, options, bounds: Bounds<'_>| {
+            let bounds = Bounds { cancel, ..bounds };
+            let mut call = Duplex::open(member, method, options)?;
+            for message in messages {
+                call.send(message.clone(), bounds)?;
+            }
+            match call.next(bounds)? {
+                Some(answer) => Ok((call, answer)),
+                None => Err(PeerError::Silent {
+                    peer: NAME.to_owned(),
+                    address: member.address().to_owned(),
+                    method: method.name.to_owned(),
+                    reason: "it did not answer in time".to_owned(),
+                }),
+            }
+        };
+        self.call(ask, deadline, true)
+    }
+
+    fn call<R>(
+        &self,
+        ask: impl Fn(&Peer, CallOption, Bounds<'_>) -> Result<R, PeerError>,
         deadline: Deadline,
         repeats: bool,
     ) -> Result<R, StoreError> {
@@ -77,7 +127,7 @@ impl Client {
             let first = self.good.load(Ordering::Relaxed);
             for offset in 0..self.members.len() {
                 let index = (first + offset) % self.members.len();
-                match self.ask(index, method, request, deadline, repeats) {
+                match self.ask(index, &ask, deadline, repeats) {
                     Ok(answer) => {
                         self.good.store(index, Ordering::Relaxed);
                         return Ok(answer);
@@ -101,11 +151,10 @@ impl Client {
         Err(StoreError::Unavailable(last))
     }
 
-    fn ask<Q, R: Unpin>(
+    fn ask<R>(
         &self,
         index: usize,
-        method: &Method<Q, R>,
-        request: &Q,
+        ask: impl Fn(&Peer, CallOption, Bounds<'_>) -> Result<R, PeerError>,
         deadline: Deadline,
         repeats: bool,
     ) -> Result<R, Failed> {
@@ -115,8 +164,7 @@ impl Client {
         let options = self.options(member, own)?;
         let cancel = CancelToken::new();
         let bounds = Bounds { deadline: own, cancel: &cancel };
-        let answer = member.call_with(method, request, options, bounds, Retry::Never);
-        answer.map_err(|error| meaning(error, repeats))
+        ask(member, options, bounds).map_err(|error| meaning(error, repeats))
     }
 
     fn options(&self, member: &Peer, deadline: Deadline) -> Result<CallOption, Failed> {
@@ -139,8 +187,23 @@ impl Client {
         Ok(CallOption::default().headers(headers.build()))
     }
 
-    fn forget_token(&self) {
+    /// The next call asks another member first: this one failed in a way that no call has seen.
+    pub fn pass_on(&self) {
+        let next = (self.good.load(Ordering::Relaxed) + 1) % self.members.len().max(1);
+        self.good.store(next, Ordering::Relaxed);
+    }
+
+    /// The user logs in again with the next call.
+    pub fn forget_token(&self) {
         self.token.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+/// What a failure in the middle of a call means.
+pub(super) fn meaning_of(error: PeerError) -> StoreError {
+    match meaning(error, false) {
+        Failed::Undone(why) | Failed::Token(why) => StoreError::Unavailable(why),
+        Failed::Final(error) => error,
     }
 }
 

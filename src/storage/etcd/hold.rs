@@ -1,7 +1,7 @@
 //! [`Holder`]: a key that is kept as ours by a lease, renewed by a thread of its own.
 //!
-//! The lease is renewed by a new one in place of the old, which also takes the key again where the old one ran out while
-//! this machine slept. A key that somebody else holds with another value is left alone, and looked at again.
+//! Where the lease ran out while this machine slept, or the key is gone or changed, it is taken again. A key that somebody
+//! else holds with another value is left alone, and looked at again.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -12,8 +12,12 @@ use super::{found, is_revision, operation, range};
 use crate::cancel::{CancelToken, Urge};
 use crate::clock::Deadline;
 use crate::proto::etcd::request_op::Request;
-use crate::proto::etcd::{LeaseGrantRequest, LeaseRevokeRequest, PutRequest, TxnRequest};
-use crate::proto::etcd_grpc::{K_V_TXN as KV_TXN, LEASE_LEASE_GRANT, LEASE_LEASE_REVOKE};
+use crate::proto::etcd::{
+    LeaseGrantRequest, LeaseKeepAliveRequest, LeaseRevokeRequest, PutRequest, RangeRequest, TxnRequest,
+};
+use crate::proto::etcd_grpc::{
+    K_V_RANGE as KV_RANGE, K_V_TXN as KV_TXN, LEASE_LEASE_GRANT, LEASE_LEASE_KEEP_ALIVE, LEASE_LEASE_REVOKE,
+};
 use crate::storage::StoreError;
 use crate::storage::shared::{HeldKey, Hold};
 
@@ -73,8 +77,7 @@ impl Held {
     fn run(&self) {
         let mut lease = 0;
         while !self.stop.is_cancelled() {
-            let renewed = self.renew(&mut lease);
-            let state = renewed.unwrap_or_else(|error| Hold::Unknown { reason: error.to_string() });
+            let state = self.look(&mut lease).unwrap_or_else(|error| Hold::Unknown { reason: error.to_string() });
             let is_ours = matches!(state, Hold::Ours { .. });
             *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
             let pause = self.lease / RENEWALS;
@@ -83,18 +86,40 @@ impl Held {
         self.revoke(lease, END_BUDGET);
     }
 
-    /// Takes the key with a new lease, in place of what this holder had; gives whose it is then.
-    fn renew(&self, lease: &mut i64) -> Result<Hold, StoreError> {
-        let budget = self.lease / RENEWALS;
-        let deadline = Deadline::after(budget);
+    /// Keeps the lease alive and takes the key where this holder does not have it; gives whose it is then.
+    fn look(&self, lease: &mut i64) -> Result<Hold, StoreError> {
+        let deadline = Deadline::after(self.lease / RENEWALS);
+        if *lease != 0 && !self.keep_alive(*lease, deadline)? {
+            log::info!("the lease of '{}' has run out", self.key);
+            *lease = 0;
+        }
+        if *lease == 0 {
+            *lease = self.grant(deadline)?;
+        } else if let Some(revision) = self.held_with(*lease, deadline)? {
+            return Ok(Hold::Ours { revision });
+        }
+        self.take(*lease, deadline)
+    }
+
+    fn grant(&self, deadline: Deadline) -> Result<i64, StoreError> {
         let seconds = i64::try_from(self.lease.as_secs().max(1)).unwrap_or(i64::MAX);
         let request = LeaseGrantRequest { TTL: seconds, ..LeaseGrantRequest::default() };
         // A lease that nobody uses runs out by itself: it may be asked for twice.
-        let new = self.client.read(&LEASE_LEASE_GRANT, &request, deadline)?.ID;
-        let taken = self.take(new, deadline);
-        let unused = if matches!(taken, Ok(Hold::Ours { .. })) { std::mem::replace(lease, new) } else { new };
-        self.revoke(unused, budget);
-        taken
+        Ok(self.client.read(&LEASE_LEASE_GRANT, &request, deadline)?.ID)
+    }
+
+    /// Whether the lease is still there.
+    fn keep_alive(&self, lease: i64, deadline: Deadline) -> Result<bool, StoreError> {
+        let request = LeaseKeepAliveRequest { ID: lease, ..LeaseKeepAliveRequest::default() };
+        Ok(self.client.exchange(&LEASE_LEASE_KEEP_ALIVE, &request, deadline)?.TTL > 0)
+    }
+
+    /// The key's revision, where it has our value and this lease.
+    fn held_with(&self, lease: i64, deadline: Deadline) -> Result<Option<u64>, StoreError> {
+        let request = RangeRequest { key: self.key.as_bytes().to_vec(), ..RangeRequest::default() };
+        let found = self.client.read(&KV_RANGE, &request, deadline)?.kvs.into_iter().next();
+        let own = found.filter(|kv| kv.value == self.value.as_bytes() && kv.lease == lease);
+        Ok(own.and_then(|kv| u64::try_from(kv.mod_revision).ok()))
     }
 
     fn take(&self, lease: i64, deadline: Deadline) -> Result<Hold, StoreError> {

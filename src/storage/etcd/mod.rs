@@ -6,6 +6,7 @@
 
 mod client;
 mod hold;
+mod watch;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,6 +28,7 @@ use crate::transport::channel::{ChannelThreads, Tls};
 
 use client::Client;
 use hold::Holder;
+use watch::Changes;
 
 const NAME: &str = "etcd";
 
@@ -129,7 +131,7 @@ impl SharedStore for EtcdStore {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { compare: true, leases: true, watch: false }
+        Abilities { compare: true, leases: true, watch: true }
     }
 
     fn get_many(&self, keys: &[String], deadline: Deadline) -> Result<Vec<Option<Entry>>, StoreError> {
@@ -148,8 +150,8 @@ impl SharedStore for EtcdStore {
         holder.map(|holder| Box::new(holder) as _).map_err(|error| StoreError::Unavailable(error.to_string()))
     }
 
-    fn watch(&self, _prefixes: &[String], _cancel: &CancelToken) -> Result<StoreChanges, StoreError> {
-        Err(StoreError::Unsupported { store: NAME, what: "watch" })
+    fn watch(&self, prefixes: &[String], cancel: &CancelToken) -> Result<StoreChanges, StoreError> {
+        Ok(Box::new(Changes::new(Arc::clone(&self.client), prefixes, cancel)))
     }
 }
 

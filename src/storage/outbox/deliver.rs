@@ -29,7 +29,7 @@ impl Outbox {
                     self.note_problem(String::new());
                 }
                 Ok(false) => self.wait_for_more(),
-                // The node's key was renewed meanwhile: nothing was written, and its new revision is known soon.
+                // The node's key was taken anew meanwhile: nothing was written, and its new revision is known soon.
                 Err(StoreError::RevisionMoved { key, .. }) if key == published::owner(&self.config.node) => {
                     self.stop.wait(Urge::Cancel, Deadline::after(PAUSE.0));
                 }

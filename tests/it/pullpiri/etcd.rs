@@ -146,6 +146,20 @@ fn while_etcd_is_away_work_goes_on_and_outcomes_arrive_later_in_order_and_once_a
     until("the workload is gone", LIMIT, gone);
 }
 
+// req: AC-21
+#[test]
+fn scenario_that_was_never_triggered_before_is_launched_while_etcd_is_away() {
+    let mut cluster = EtcdCluster::start(1);
+    store_documents(&cluster, "launch");
+    let mut daemon = daemon(&cluster, "");
+    until("documents are copied", LIMIT, || daemon.log().contains("3 documents of etcd are copied").then_some(()));
+    cluster.kill(0);
+    daemon.kill();
+    daemon.start_again();
+    let (status, desc) = trigger(&daemon);
+    assert_eq!(status, 0, "{desc}");
+}
+
 #[test]
 fn at_the_backlogs_bound_launches_are_refused_and_stops_go_on_and_arrive() {
     let mut cluster = EtcdCluster::start(1);
