@@ -53,7 +53,10 @@ fn shipped_drop_ins_and_examples_are_accepted() {
             let path = entry.unwrap().path();
             if is_drop_in(path.file_name().unwrap().to_str().unwrap()) {
                 let loaded = Config::load(std::slice::from_ref(&path)).unwrap();
-                assert_eq!(loaded.warnings, Vec::<String>::new(), "{}", path.display());
+                // Pullpiri has neither TLS nor users, which is warned of.
+                let is_expected = |warning: &&String| warning.starts_with("listen.insecure: ");
+                let wrong: Vec<_> = loaded.warnings.iter().filter(|warning| !is_expected(warning)).collect();
+                assert!(wrong.is_empty(), "{}: {wrong:?}", path.display());
             }
         }
     }
