@@ -5,14 +5,18 @@
 //! documents are read while the shared store does not answer. What it does not hold may still have been given with a
 //! request.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::copies::Copies;
 use super::records::Records;
 use super::shared::SharedStore;
 use super::{Batch, Entry, StateStore, StoreError};
 use crate::clock::Deadline;
+
+/// So long after the store did not answer copies are read without asking it again: reading the documents of a Scenario
+/// asks several times, and each would wait for its whole time.
+const AWAY: Duration = Duration::from_secs(5);
 
 /// The kind of which a Pod is looked for as well.
 const MODEL: &str = "Model";
@@ -48,6 +52,8 @@ struct Shared {
     copies: Arc<Copies>,
     use_copies: bool,
     timeout: Duration,
+    /// When the store did not answer, where that was its last word.
+    silent_at: Mutex<Option<Instant>>,
 }
 
 /// The door.
@@ -71,7 +77,10 @@ impl Documents {
         use_copies: bool,
         timeout: Duration,
     ) -> Self {
-        Self { records: Records::new(own), shared: Some(Shared { store, copies, use_copies, timeout }) }
+        Self {
+            records: Records::new(own),
+            shared: Some(Shared { store, copies, use_copies, timeout, silent_at: Mutex::default() }),
+        }
     }
 
     /// Several documents by kind and name, in their order, in one round trip; `None` for what is nowhere.
@@ -146,7 +155,16 @@ type Text = (String, u64);
 impl Shared {
     /// The texts of several keys, and whether they are copies.
     fn texts(&self, wanted: &[String], deadline: Deadline) -> Result<(Vec<Option<Text>>, bool), StoreError> {
-        match self.store.get_many(wanted, deadline.at_most(self.timeout)) {
+        if self.use_copies
+            && self.silence().is_some_and(|at| at.elapsed() < AWAY)
+            && let Some(texts) = self.copied(wanted)?
+        {
+            return Ok((texts, true));
+        }
+        let found = self.store.get_many(wanted, deadline.at_most(self.timeout));
+        let is_silent = matches!(found, Err(StoreError::Unavailable(_)));
+        *self.silent_at.lock().unwrap_or_else(PoisonError::into_inner) = is_silent.then(Instant::now);
+        match found {
             Ok(found) => {
                 self.keep(wanted, &found);
                 let texts = found.into_iter().map(|entry| entry.map(text_of).transpose());
@@ -154,15 +172,23 @@ impl Shared {
             }
             Err(error @ StoreError::Unavailable(_)) if self.use_copies => {
                 crate::limited!(log::Level::Warn, "last good copies are used: {error}");
-                let copy = |key: &String| -> Result<Option<Text>, StoreError> {
-                    self.copies.get(key)?.map(text_of).transpose()
-                };
-                let texts: Vec<_> = wanted.iter().map(copy).collect::<Result<_, _>>()?;
                 // Of what there is no copy nobody can tell whether it exists.
-                if texts.iter().all(Option::is_none) { Err(error) } else { Ok((texts, true)) }
+                self.copied(wanted)?.map(|texts| (texts, true)).ok_or(error)
             }
             Err(error) => Err(error),
         }
+    }
+
+    fn silence(&self) -> Option<Instant> {
+        *self.silent_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The copies; `None` where there is not one.
+    fn copied(&self, wanted: &[String]) -> Result<Option<Vec<Option<Text>>>, StoreError> {
+        let copy =
+            |key: &String| -> Result<Option<Text>, StoreError> { self.copies.get(key)?.map(text_of).transpose() };
+        let texts: Vec<_> = wanted.iter().map(copy).collect::<Result<_, _>>()?;
+        Ok(texts.iter().any(Option::is_some).then_some(texts))
     }
 
     /// Keeps what was answered, where it is not kept already.
@@ -273,8 +299,11 @@ mod tests {
         let found = one(&documents, "Package", "p").unwrap().unwrap();
         assert_eq!((found.text.as_str(), found.origin), ("second", Origin::Copy));
         assert!(matches!(one(&documents, "Package", "never-read"), Err(StoreError::Unavailable(_))));
-        // What the store no longer has is not served from a copy later.
+        // It is not asked again at once, but soon.
         shared.1.store(false, Ordering::SeqCst);
+        assert_eq!(one(&documents, "Package", "p").unwrap().unwrap().origin, Origin::Copy);
+        *documents.shared.as_ref().unwrap().silent_at.lock().unwrap() = Instant::now().checked_sub(2 * AWAY);
+        // What the store no longer has is not served from a copy later.
         shared.0.commit(Batch { delete: vec!["Package/p".into()], ..Batch::default() }, soon()).unwrap();
         assert_eq!(one(&documents, "Package", "p").unwrap(), None);
         shared.1.store(true, Ordering::SeqCst);

@@ -77,7 +77,7 @@ impl Held {
     fn run(&self) {
         let mut lease = 0;
         while !self.stop.is_cancelled() {
-            let state = self.look(&mut lease).unwrap_or_else(|error| Hold::Unknown { reason: error.to_string() });
+            let state = self.look(&mut lease).unwrap_or_else(|error| Hold::Unknown { reason: reason(error) });
             let is_ours = matches!(state, Hold::Ours { .. });
             *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
             let pause = self.lease / RENEWALS;
@@ -160,4 +160,9 @@ impl Held {
             log::debug!("a lease was not given back: {error}");
         }
     }
+}
+
+/// Why it is not known whose the key is.
+fn reason(error: StoreError) -> String {
+    if let StoreError::Unavailable(reason) = error { reason } else { error.to_string() }
 }
