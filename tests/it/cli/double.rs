@@ -135,6 +135,23 @@ fn end(spec: &ActionSpec) -> Outcome {
         "cancelled" => {
             failed(ActionState::ACTION_STATE_CANCELLED, RpcStatusCode::CANCELLED, "CANCELLED", "cancelled by ops")
         }
+        "partly" => Outcome {
+            failed: vec![FailedWorkload {
+                name: "log".to_owned(),
+                error: MessageField::some(detail(
+                    RpcStatusCode::NOT_FOUND,
+                    "IMAGE_UNAVAILABLE",
+                    "the image is nowhere",
+                )),
+                ..Default::default()
+            }],
+            ..failed(
+                ActionState::ACTION_STATE_FAILED,
+                RpcStatusCode::NOT_FOUND,
+                "IMAGE_UNAVAILABLE",
+                "1 of 2 workloads failed: log: the image is nowhere",
+            )
+        },
         "differs" => failed(
             ActionState::ACTION_STATE_REFUSED,
             RpcStatusCode::FAILED_PRECONDITION,

@@ -1,6 +1,7 @@
 //! `actionctl` as a user has it: the real binary, against a daemon's double on the real wire.
 
 mod double;
+mod verbs;
 
 use std::fs::File;
 use std::io::Read;
@@ -107,6 +108,8 @@ fn help_lists_every_command_and_exit_code() {
     let text = ended.text();
     for command in [
         "apply",
+        "update",
+        "rollback",
         "run",
         "start",
         "stop",
@@ -116,6 +119,7 @@ fn help_lists_every_command_and_exit_code() {
         "pause",
         "resume",
         "kill",
+        "offload",
         "cancel",
         "plan",
         "ps",
@@ -132,7 +136,9 @@ fn help_lists_every_command_and_exit_code() {
         assert!(text.lines().any(|line| line.starts_with(&format!("  {command} "))), "{command}\n{text}");
     }
     assert!(text.contains("refused before any effect"), "{text}");
-    assert!(!text.contains("hibernate"), "what is not built is not offered: {text}");
+    for hidden in ["hibernate", "wake", "scale"] {
+        assert!(!text.contains(hidden), "what is not built is not offered: {text}");
+    }
 }
 
 #[test]
@@ -173,12 +179,16 @@ fn completions_and_manual_pages_are_made() {
     for shell in ["bash", "zsh", "fish"] {
         let ended = run(&["completions", shell]);
         assert_eq!(ended.code, Some(0));
-        assert!(ended.text().contains("actionctl"), "{shell}");
+        for word in ["actionctl", "update", "rollback", "offload", "partial"] {
+            assert!(ended.text().contains(word), "{shell}: {word}");
+        }
     }
     assert!(run(&["man"]).text().contains(".TH actionctl 1"));
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(run(&["man", folder.path().to_str().unwrap()]).code, Some(0));
-    for page in ["actionctl.1", "actionctl-stop.1", "actionctl-get-workload.1"] {
+    for page in
+        ["actionctl.1", "actionctl-stop.1", "actionctl-get-workload.1", "actionctl-update.1", "actionctl-offload.1"]
+    {
         assert!(std::fs::read_to_string(folder.path().join(page)).unwrap().contains(".TH"), "{page}");
     }
     assert!(!folder.path().join("actionctl-hibernate.1").exists());

@@ -137,6 +137,13 @@ fn outcome_lines(lines: &mut Lines, outcome: &Outcome, now: Instant) {
     if !outcome.steps.is_empty() {
         lines.block("Steps", &table::table(&["STEP", "STATE", "TOOK", "WHAT", "MESSAGE"], steps));
     }
+    let failed = outcome.failed.iter().map(|workload| {
+        let error = workload.error.get_or_default();
+        vec![workload.name.clone(), error.code.clone(), error.message.clone(), error.hint.clone()]
+    });
+    if !outcome.failed.is_empty() {
+        lines.block("Failed", &table::table(&["WORKLOAD", "CODE", "REASON", "HINT"], failed));
+    }
     let ids = outcome.workloads.iter().flat_map(|workload| {
         let mut ids: Vec<_> = workload.container_ids.iter().collect();
         ids.sort();
