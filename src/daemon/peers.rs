@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::{DaemonError, failed};
 use crate::action::{Outside, PolicySettings, Settings};
 use crate::application::audience::Audience;
+use crate::application::health::StoreSources;
 use crate::application::publish::{Publisher, Sources};
 use crate::application::status::Status;
 use crate::config::Config;
@@ -79,6 +80,21 @@ pub fn outbox(
         timeout: config.store.timeout,
     };
     Outbox::open(Arc::clone(own), Arc::clone(shared), outbox_config).map(Some).map_err(failed("store"))
+}
+
+/// What is told of the stores.
+pub fn stores(
+    config: &Config,
+    own: &Records,
+    shared: Option<Arc<dyn SharedStore>>,
+    outbox: Option<&Arc<Outbox>>,
+) -> StoreSources {
+    let backend = match config.store.backend {
+        Backend::Embedded => "embedded",
+        Backend::Etcd => "etcd",
+        Backend::RocksDb => "rocksdb",
+    };
+    StoreSources { backend, own: own.clone(), shared, outbox: outbox.cloned() }
 }
 
 /// What hands the states of workloads over.
