@@ -13,6 +13,7 @@ use crate::commands::generate::{CompletionsArgs, ManArgs};
 use crate::commands::offload::OffloadArgs;
 use crate::commands::output::{ExecArgs, LogsArgs};
 use crate::commands::plan::PlanArgs;
+use crate::commands::policy::PolicyArgs;
 use crate::commands::run::RunArgs;
 use crate::commands::update::UpdateArgs;
 use crate::commands::verbs::{KillArgs, PlainArgs, RemoveArgs, RollbackArgs, StopArgs};
@@ -146,7 +147,9 @@ pub enum Command {
     Wait(WaitArgs),
     /// List actions, or follow one
     Actions(ActionsArgs),
-    /// Ask whether the daemon takes requests
+    /// Ask what policy says
+    Policy(PolicyArgs),
+    /// Ask whether the daemon takes requests, and how its engines and store are
     Health,
     /// Print the completions of a shell
     Completions(CompletionsArgs),
@@ -229,6 +232,8 @@ mod tests {
             "actionctl offload web",
             "actionctl offload --to B",
             "actionctl rollback",
+            "actionctl policy",
+            "actionctl policy check fly web",
             "actionctl apply -f a --wait --async",
             "actionctl wait web",
             "actionctl wait web --for sunshine",

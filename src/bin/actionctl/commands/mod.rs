@@ -1,6 +1,6 @@
 //! The commands, one file for each group: [`apply`], [`update`], [`offload`], [`run`] and [`verbs`] ask for actions,
-//! [`plan`] shows what they would do, [`actions`] follows and cancels them, [`workloads`] and [`output`] show what runs,
-//! [`generate`] writes completions and manual pages.
+//! [`plan`] shows what they would do and [`policy`] whether they may, [`actions`] follows and cancels them, [`workloads`]
+//! and [`output`] show what runs, [`health`] how the node is, [`generate`] writes completions and manual pages.
 //!
 //! A command takes its options and the [`Context`], and gives an [`Exit`] or a [`Failure`]. A new one is a variant of
 //! [`Command`] with an arm in [`dispatch`].
@@ -8,9 +8,11 @@
 pub mod actions;
 pub mod apply;
 pub mod generate;
+pub mod health;
 pub mod offload;
 pub mod output;
 pub mod plan;
+pub mod policy;
 pub mod run;
 pub mod update;
 pub mod verbs;
@@ -76,7 +78,8 @@ fn dispatch(command: Command, context: &mut Context) -> Result<Exit> {
         Command::Stats(args) => workloads::stats(args, context),
         Command::Wait(args) => workloads::wait(args, context),
         Command::Actions(args) => actions::actions(args, context),
-        Command::Health => workloads::health(context),
+        Command::Policy(args) => policy::policy(args, context),
+        Command::Health => health::health(context),
         Command::Completions(args) => generate::completions(args, context),
         Command::Man(args) => generate::man(args, context),
     }
