@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::action::{Pipeline, Ports, Recovery, Settings, SettingsCell};
+use crate::application::health::Health;
 use crate::application::history::History;
 use crate::application::publish::Publisher;
 use crate::application::restarts::{self, Restarts, Timing};
@@ -117,8 +118,22 @@ impl Daemon {
         let prune = pruner(&config, &records, &clock);
         let teller = Teller::start(peers::audiences(&config, &threads)).map_err(failed("threads"))?;
         let (told, faults) = (Some(told(&teller, &clock)), Arc::default());
-        let dispatch_ports =
-            DispatchPorts { act, status, history, clock: Arc::clone(&clock), prune, told, ended, faults, networks };
+        let stores = peers::stores(&config, &records, shared, outbox.as_ref());
+        let health = Health::new(config.node.clone(), Arc::clone(&engines), stores, Arc::clone(&faults));
+        let health = Arc::new(health);
+        let clock_of_actions = Arc::clone(&clock);
+        let dispatch_ports = DispatchPorts {
+            act,
+            status,
+            history,
+            health,
+            clock: clock_of_actions,
+            prune,
+            told,
+            ended,
+            faults,
+            networks,
+        };
         let dispatcher = Dispatcher::start(dispatch_config(&config), dispatch_ports).map_err(failed("threads"))?;
         let dispatcher = Arc::new(dispatcher);
         dispatcher.note_ended(ids);

@@ -50,7 +50,7 @@ use crate::error::Result;
 use crate::manifest::{Limits, Schedules};
 use crate::model::action::{ActionRequest, ActionState, Outcome, StepResult, Verb};
 use crate::model::plan::Plan;
-use crate::policy::PolicyGate;
+use crate::policy::{PolicyGate, WorkloadRuling};
 use crate::runtime::adapter::{RtResult, RuntimeAdapter, RuntimeError};
 use crate::runtime::registry::EngineRegistry;
 use crate::security::ceiling::Ceiling;
@@ -198,6 +198,16 @@ pub trait Act: Send + Sync {
         deadline: Deadline,
         cancel: &CancelToken,
     ) -> Result<Plan>;
+
+    /// What policy says of the action, asked as [`Act::run`] asks: for each workload whose documents are known, or for the
+    /// target alone. Has no effect and records nothing. Bounded by `deadline`, ended by `cancel`.
+    fn check_policy(
+        &self,
+        request: &ActionRequest,
+        loaded: &Loaded,
+        deadline: Deadline,
+        cancel: &CancelToken,
+    ) -> Vec<WorkloadRuling>;
 
     /// Finishes or undoes what a crash or a failed undo left. The workloads of the recovery are claimed.
     fn recover(&self, recovery: &Recovery, context: Context) -> Recovered;

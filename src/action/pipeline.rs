@@ -20,6 +20,7 @@ use crate::clock::Deadline;
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::model::action::{ActionRequest, ActionState, Lane, Outcome, Verb, Warning};
 use crate::model::plan::Plan;
+use crate::policy::WorkloadRuling;
 use crate::storage::StoreError;
 use crate::storage::records::{Changes, Desired, Intent, StoredOutcome};
 
@@ -348,6 +349,16 @@ impl Act for Pipeline {
         warnings.append(&mut plan.warnings);
         plan.warnings = warnings;
         Ok(plan)
+    }
+
+    fn check_policy(
+        &self,
+        request: &ActionRequest,
+        loaded: &Loaded,
+        deadline: Deadline,
+        cancel: &CancelToken,
+    ) -> Vec<WorkloadRuling> {
+        verdict::rule(&self.ports, request, loaded, deadline, cancel)
     }
 
     fn recover(&self, recovery: &Recovery, context: Context) -> Recovered {

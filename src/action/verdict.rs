@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::target::Loaded;
-use super::{Context, Ports, validation};
+use super::{Context, PolicySettings, Ports, validation};
+use crate::cancel::CancelToken;
+use crate::clock::Deadline;
 use crate::error::{Error, Result};
 use crate::model::action::{ActionRequest, Lane, Verb, Warning};
 use crate::model::workload::{Delegate, WorkloadSpec};
-use crate::policy::{PolicyError, PolicyQuestion, Verdict};
+use crate::policy::{PolicyError, PolicyQuestion, Ruling, Verdict, WorkloadRuling};
 
 /// What may be done.
 #[derive(Debug, Default)]
@@ -30,7 +32,7 @@ pub fn check(ports: &Ports, request: &ActionRequest, loaded: &mut Loaded, contex
             Err(error) => return Err(error),
         }
     }
-    for (name, refusal) in ask(ports, request, loaded, context, &mut checked.warnings)? {
+    for (name, refusal) in ask(ports, request, loaded, context, &mut checked.warnings) {
         if !request.parameters.partial {
             return Err(refusal);
         }
@@ -45,50 +47,83 @@ pub fn check(ports: &Ports, request: &ActionRequest, loaded: &mut Loaded, contex
     }
 }
 
-/// Asks every gate; gives the refusals by workload, under the target's name where no workload is known.
+/// Asks every gate about the action, and decides what their word comes to: for each workload whose documents are known,
+/// or for the target alone where none are. Has no effect on anything.
+pub fn rule(
+    ports: &Ports,
+    request: &ActionRequest,
+    loaded: &Loaded,
+    deadline: Deadline,
+    cancel: &CancelToken,
+) -> Vec<WorkloadRuling> {
+    let settings = ports.settings.get();
+    let workloads: Vec<WorkloadSpec> = loaded.specs.values().cloned().collect();
+    let question = PolicyQuestion { workloads: &workloads, ..about(request, loaded) };
+    let ruled = |workload: &str, verdict| WorkloadRuling {
+        workload: workload.to_owned(),
+        ruling: ruling(verdict, request.verb, !workload.is_empty(), &settings.policy),
+    };
+    if workloads.is_empty() {
+        return vec![ruled("", ports.policy.check(&question, deadline, cancel))];
+    }
+    let verdicts = ports.policy.check_each(&question, deadline, cancel);
+    workloads.iter().zip(verdicts).map(|(spec, verdict)| ruled(&spec.name, verdict)).collect()
+}
+
+/// The question without its workloads.
+fn about<'a>(request: &ActionRequest, loaded: &'a Loaded) -> PolicyQuestion<'a> {
+    PolicyQuestion { verb: request.verb, target: &loaded.target, workloads: &[], caller: "" }
+}
+
+/// What a verdict comes to. Only a known workload can move.
+fn ruling(
+    verdict: std::result::Result<Verdict, PolicyError>,
+    verb: Verb,
+    is_known: bool,
+    settings: &PolicySettings,
+) -> Ruling {
+    match verdict {
+        Ok(Verdict::Allow) => Ruling::Allowed,
+        Ok(Verdict::Deny { rule, reason, suggested_node: node })
+            if settings.move_to_suggested && is_known && !node.is_empty() && may_move(verb) =>
+        {
+            Ruling::Moved { rule, reason, node }
+        }
+        Ok(Verdict::Deny { rule, reason, suggested_node }) => Ruling::Denied { rule, reason, suggested_node },
+        // What ends things goes on without the policy server; everything else does not.
+        Err(error) if verb.lane() == Lane::Urgent && settings.end_without && is_away(&error) => Ruling::Unasked(error),
+        Err(error) => Ruling::Unanswered(error),
+    }
+}
+
+/// Asks every gate and moves what may move; gives the refusals by workload, under the target's name where no workload is
+/// known.
 fn ask(
     ports: &Ports,
     request: &ActionRequest,
     loaded: &mut Loaded,
     context: &Context,
     warnings: &mut Vec<Warning>,
-) -> Result<Vec<(String, Error)>> {
-    let settings = ports.settings.get();
-    let workloads: Vec<WorkloadSpec> = loaded.specs.values().cloned().collect();
-    let target = loaded.target.clone();
-    let question = PolicyQuestion { verb: request.verb, target: &target, workloads: &workloads, caller: "" };
-    let verdicts = if workloads.is_empty() {
-        vec![ports.policy.check(&question, context.deadline, context.cancel)]
-    } else {
-        ports.policy.check_each(&question, context.deadline, context.cancel)
-    };
+) -> Vec<(String, Error)> {
+    let own = ports.settings.get().node.clone();
     let mut refusals = Vec::new();
-    for (index, verdict) in verdicts.into_iter().enumerate() {
-        let spec = workloads.get(index);
-        let name = spec.map_or(&target, |spec| &spec.name);
-        match (verdict, spec) {
-            (Ok(Verdict::Allow), _) => {}
-            (Ok(Verdict::Deny { rule, suggested_node, .. }), Some(spec))
-                if settings.policy.move_to_suggested && !suggested_node.is_empty() && may_move(request.verb) =>
-            {
-                let message =
-                    format!("{rule} refuses node '{}' for '{name}': it goes to '{suggested_node}'", spec.node);
+    for WorkloadRuling { workload, ruling } in rule(ports, request, loaded, context.deadline, context.cancel) {
+        let name = if workload.is_empty() { loaded.target.clone() } else { workload };
+        refusals.extend(ruling.refusal(&about(request, loaded)).map(|refusal| (name.clone(), refusal)));
+        match ruling {
+            Ruling::Allowed | Ruling::Denied { .. } | Ruling::Unanswered(_) => {}
+            Ruling::Moved { rule, node, .. } => {
+                let before = loaded.specs.get(&name).map(|spec| spec.node.clone()).unwrap_or_default();
+                let message = format!("{rule} refuses node '{before}' for '{name}': it goes to '{node}'");
                 warnings.push(Warning::new("", 0, message));
-                move_to(loaded, spec, &suggested_node, &settings.node);
+                move_to(loaded, &name, &node, &own);
             }
-            (Ok(denial @ Verdict::Deny { .. }), _) => {
-                refusals.extend(denial.refusal(&question).map(|refusal| (name.clone(), refusal)));
-            }
-            // What ends things goes on without the policy server; everything else does not.
-            (Err(error), _)
-                if request.verb.lane() == Lane::Urgent && settings.policy.end_without && is_away(&error) =>
-            {
+            Ruling::Unasked(error) => {
                 warnings.push(Warning::new("", 0, format!("policy was not asked: {error}")));
             }
-            (Err(error), _) => refusals.push((name.clone(), error.into())),
         }
     }
-    Ok(refusals)
+    refusals
 }
 
 fn may_move(verb: Verb) -> bool {
@@ -103,9 +138,9 @@ fn is_away(error: &PolicyError) -> bool {
 }
 
 /// Gives a workload another node.
-fn move_to(loaded: &mut Loaded, spec: &WorkloadSpec, node: &str, own: &str) {
-    let document = loaded.pods.get(&spec.name).cloned().unwrap_or_default();
-    if let Some(found) = loaded.specs.get_mut(&spec.name) {
+fn move_to(loaded: &mut Loaded, workload: &str, node: &str, own: &str) {
+    let document = loaded.pods.get(workload).cloned().unwrap_or_default();
+    if let Some(found) = loaded.specs.get_mut(workload) {
         node.clone_into(&mut found.node);
         found.delegate = (node != own).then(|| Delegate { node: node.to_owned(), document });
     }

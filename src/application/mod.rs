@@ -1,7 +1,8 @@
-//! Workloads and actions as they are told to those who ask: nothing here changes anything.
+//! Workloads, actions and the node as they are told to those who ask: nothing here changes anything.
 
 pub mod audience;
 pub mod faults;
+pub mod health;
 pub mod history;
 pub mod publish;
 pub mod restarts;

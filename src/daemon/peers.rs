@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::{DaemonError, failed};
 use crate::action::{Outside, PolicySettings, Settings};
 use crate::application::audience::Audience;
+use crate::application::health::StoreSources;
 use crate::application::publish::{Publisher, Sources};
 use crate::application::status::Status;
 use crate::config::Config;
@@ -93,6 +94,21 @@ pub fn copy_keeper(
     let watched = shared.filter(|shared| config.store.use_copies && shared.abilities().watch);
     let start = |shared: &Arc<dyn SharedStore>| CopyKeeper::start(Arc::clone(shared), Arc::clone(copies));
     watched.map(start).transpose().map_err(failed("threads"))
+}
+
+/// What is told of the stores.
+pub fn stores(
+    config: &Config,
+    own: &Records,
+    shared: Option<Arc<dyn SharedStore>>,
+    outbox: Option<&Arc<Outbox>>,
+) -> StoreSources {
+    let backend = match config.store.backend {
+        Backend::Embedded => "embedded",
+        Backend::Etcd => "etcd",
+        Backend::RocksDb => "rocksdb",
+    };
+    StoreSources { backend, own: own.clone(), shared, outbox: outbox.cloned() }
 }
 
 /// What hands the states of workloads over.

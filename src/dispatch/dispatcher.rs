@@ -16,12 +16,13 @@ use super::lanes::{CallHelper, Lanes, Refusal};
 use super::readers::Readers;
 use super::scenarios::{Told, Triggers};
 use super::service::{
-    ActionView, Batch, Cancelled, ExecQuery, Later, ListActions, LogsQuery, Page, PageQuery, PlanView, Progress,
-    Service, Stepwise, WaitQuery, WatchEvent, WorkloadView,
+    ActionView, Batch, Cancelled, ExecQuery, Later, ListActions, LogsQuery, NodeHealth, Page, PageQuery, PlanView,
+    PolicyAnswer, Progress, Service, Stepwise, WaitQuery, WatchEvent, WorkloadView,
 };
 use super::worker::{Budgets, Shared, refusal_error, reused};
 use crate::action::{Act, Recovery, fingerprint, normalize, plan};
 use crate::application::faults::Faults;
+use crate::application::health::Health;
 use crate::application::history::History;
 use crate::application::status::Status;
 use crate::clock::{Clock, Deadline};
@@ -35,6 +36,9 @@ const READ_BUDGET: Duration = Duration::from_secs(10);
 
 /// The time that a plan has: documents are loaded and engines asked.
 const PLAN_BUDGET: Duration = Duration::from_secs(30);
+
+/// The time that asking policy has: documents are loaded, and policy servers asked, each within its own time.
+const POLICY_BUDGET: Duration = Duration::from_secs(25);
 
 /// The most actions that one call plans.
 const MAX_PLANNED: usize = 256;
@@ -71,6 +75,8 @@ pub struct DispatchPorts {
     pub status: Arc<Status>,
     /// What is told of ended actions.
     pub history: Arc<History>,
+    /// What is told of the node.
+    pub health: Arc<Health>,
     /// Wall-clock time.
     pub clock: Arc<dyn Clock>,
     /// Forgets old outcomes.
@@ -90,6 +96,7 @@ pub struct Dispatcher {
     pub(super) shared: Arc<Shared>,
     status: Arc<Status>,
     history: Arc<History>,
+    health: Arc<Health>,
     pub(super) readers: Readers,
     pub(super) triggers: Arc<Triggers>,
     pub(super) told: Option<Told>,
@@ -144,6 +151,7 @@ impl Dispatcher {
             networks: ports.networks,
             status: ports.status,
             history: ports.history,
+            health: ports.health,
             workers,
         })
     }
@@ -423,6 +431,25 @@ impl Service for Dispatcher {
             }
             Ok(merged(&plans, errors))
         })
+    }
+
+    fn check_policy(&self, mut request: ActionRequest) -> Later<PolicyAnswer> {
+        if let Err(error) = normalize(&mut request) {
+            return ready(Err(error));
+        }
+        let act = Arc::clone(&self.shared.act);
+        self.readers.engine(move |token| {
+            let deadline = Deadline::after(POLICY_BUDGET);
+            let loaded = act.load(&request, deadline)?;
+            let rulings = act.check_policy(&request, &loaded, deadline, token);
+            Ok(PolicyAnswer { rulings, warnings: loaded.warnings })
+        })
+    }
+
+    fn node_health(&self) -> Later<NodeHealth> {
+        let (health, serving) = (Arc::clone(&self.health), self.is_serving());
+        // On a thread of its own: it has to be told just when every engine's reader hangs.
+        self.readers.long(move |_| Ok(health.look(serving)))
     }
 
     fn list_workloads(&self, page: PageQuery, package: &str) -> Later<Page<WorkloadView>> {

@@ -13,6 +13,7 @@ use crate::clock::{Deadline, SystemClock};
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::model::action::{ActionRequest, ActionState, Outcome, Parameters, Verb};
 use crate::model::plan::Plan;
+use crate::policy::WorkloadRuling;
 use crate::storage::records::{Intent, StoredOutcome};
 
 /// A request without anything special.
@@ -167,6 +168,10 @@ impl Act for ScriptedAct {
 
     fn dry_run(&self, _: &ActionRequest, _: &Loaded, _: Deadline, _: &CancelToken) -> Result<Plan> {
         Err(Error::internal("not scripted"))
+    }
+
+    fn check_policy(&self, _: &ActionRequest, _: &Loaded, _: Deadline, _: &CancelToken) -> Vec<WorkloadRuling> {
+        Vec::new()
     }
 
     fn recover(&self, recovery: &Recovery, _context: Context) -> Recovered {

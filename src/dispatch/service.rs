@@ -9,12 +9,14 @@ use std::pin::Pin;
 
 use futures_util::Stream;
 
+use crate::application::faults::Misses;
 use crate::error::Result;
 use crate::model::action::{ActionRequest, ActionState, Outcome, StepState, Verb, Warning};
 use crate::model::plan::{Plan, Step};
 use crate::model::state::WorkloadState;
 use crate::networks::NetworkAnswer;
-use crate::runtime::adapter::{ContainerInstance, ContainerStats, ExecOutcome, LogChunk};
+use crate::policy::WorkloadRuling;
+use crate::runtime::adapter::{ContainerInstance, ContainerStats, ExecOutcome, LogChunk, Probe};
 
 /// An answer that comes later.
 pub type Later<T> = Pin<Box<dyn Future<Output = Result<T>> + Send>>;
@@ -48,6 +50,12 @@ pub trait Service: Send + Sync {
 
     /// What the actions would do.
     fn plan(&self, requests: Vec<ActionRequest>) -> Later<PlanView>;
+
+    /// What policy says of the action, which is not done and not recorded.
+    fn check_policy(&self, request: ActionRequest) -> Later<PolicyAnswer>;
+
+    /// How the node is.
+    fn node_health(&self) -> Later<NodeHealth>;
 
     /// Workloads by name, of one Package where `package` is not empty.
     fn list_workloads(&self, page: PageQuery, package: &str) -> Later<Page<WorkloadView>>;
@@ -219,6 +227,51 @@ impl PlanView {
         });
         Self { steps: steps.collect(), stages: stages.len(), warnings: plan.warnings.clone(), errors: Vec::new() }
     }
+}
+
+/// What policy says of an action.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyAnswer {
+    /// About each workload whose documents are known, or about the target alone.
+    pub rulings: Vec<WorkloadRuling>,
+    /// What the caller should know of the documents.
+    pub warnings: Vec<Warning>,
+}
+
+/// How the node is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeHealth {
+    /// Whether actions are taken.
+    pub serving: bool,
+    /// The node's name.
+    pub node: String,
+    /// The daemon's version.
+    pub version: String,
+    /// Whether each engine answers, by name.
+    pub engines: BTreeMap<String, Probe>,
+    /// The store.
+    pub store: StoreHealth,
+    /// Missed deadlines by Schedule, node and task.
+    pub misses: BTreeMap<(String, String, String), Misses>,
+}
+
+/// How the store is, and what waits for a shared one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StoreHealth {
+    /// The kind of store, as the settings name it.
+    pub backend: String,
+    /// Why it does not take what it should; empty where all is well as far as is known.
+    pub problem: String,
+    /// Outcomes that wait.
+    pub outcomes_waiting: usize,
+    /// At so many normal actions are refused; 0 where nothing is shared.
+    pub outcomes_bound: usize,
+    /// States of workloads that wait.
+    pub states_waiting: usize,
+    /// Outcomes beyond the bound, to be delivered from the action log.
+    pub outcomes_owed: usize,
+    /// Documents that were refused for good.
+    pub set_aside: usize,
 }
 
 /// A workload as told.

@@ -186,6 +186,12 @@ fn cut_texts(outcome: &mut Outcome) {
         name(&mut step.title);
         name(&mut step.message);
     }
+    for workload in &mut outcome.failed {
+        name(&mut workload.name);
+        let error = workload.error.mut_or_insert_default();
+        shorten_detail(error);
+        name(&mut error.message);
+    }
     for warning in &mut outcome.warnings {
         name(&mut warning.path);
         name(&mut warning.message);
@@ -203,6 +209,7 @@ fn halve_lists(outcome: &mut Outcome) {
     outcome.steps.truncate(2);
     outcome.left.truncate(3);
     outcome.warnings.truncate(2);
+    outcome.failed.truncate(2);
     outcome.workloads.clear();
 }
 
@@ -210,6 +217,7 @@ fn halve_lists(outcome: &mut Outcome) {
 fn drop_lists(outcome: &mut Outcome) {
     outcome.steps.clear();
     outcome.left.clear();
+    outcome.failed.clear();
     outcome.warnings.truncate(1);
 }
 

@@ -7,8 +7,10 @@
 pub mod builtin;
 mod chain;
 mod glob;
+mod ruling;
 
 pub use chain::Chain;
+pub use ruling::{Ruling, WorkloadRuling};
 
 use crate::cancel::CancelToken;
 use crate::clock::Deadline;
@@ -43,19 +45,6 @@ pub enum Verdict {
         /// The node that the gate would allow instead; empty where it names none.
         suggested_node: String,
     },
-}
-
-impl Verdict {
-    /// The refusal as an error; `None` where it is allowed.
-    pub fn refusal(&self, question: &PolicyQuestion<'_>) -> Option<Error> {
-        match self {
-            Self::Allow => None,
-            Self::Deny { rule, reason, .. } => {
-                let message = format!("{} of '{}' is refused by {rule}: {reason}", question.verb, question.target);
-                Some(Error::new(ErrorKind::PermissionDenied, ErrorCode::PolicyDenied, message))
-            }
-        }
-    }
 }
 
 /// How asking a gate fails.
@@ -140,17 +129,6 @@ pub trait PolicyGate: Send + Sync {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn refusal_names_verb_target_rule_and_reason() {
-        let question = PolicyQuestion { verb: Verb::Launch, target: "a", workloads: &[], caller: "" };
-        let (rule, reason) = ("rule 'x' of /f.yaml".to_owned(), "not at night".to_owned());
-        let verdict = Verdict::Deny { rule, reason, suggested_node: String::new() };
-        let error = verdict.refusal(&question).unwrap();
-        assert_eq!((error.kind, error.code), (ErrorKind::PermissionDenied, ErrorCode::PolicyDenied));
-        assert_eq!(error.message, "launch of 'a' is refused by rule 'x' of /f.yaml: not at night");
-        assert_eq!(Verdict::Allow.refusal(&question), None);
-    }
 
     #[test]
     fn gate_that_cannot_be_asked_refuses() {

@@ -3940,6 +3940,1057 @@ impl ::protobuf::Message for Plan {
     }
 }
 
+// @@protoc_insertion_point(message:actioncontroller.v1.CheckPolicyRequest)
+#[derive(PartialEq,Clone,Default,Debug)]
+pub struct CheckPolicyRequest {
+    // message fields
+    // @@protoc_insertion_point(field:actioncontroller.v1.CheckPolicyRequest.action)
+    pub action: ::protobuf::MessageField<ActionSpec>,
+    // special fields
+    // @@protoc_insertion_point(special_field:actioncontroller.v1.CheckPolicyRequest.special_fields)
+    pub special_fields: ::protobuf::SpecialFields,
+}
+
+impl<'a> ::std::default::Default for &'a CheckPolicyRequest {
+    fn default() -> &'a CheckPolicyRequest {
+        <CheckPolicyRequest as ::protobuf::Message>::default_instance()
+    }
+}
+
+impl CheckPolicyRequest {
+    pub fn new() -> CheckPolicyRequest {
+        ::std::default::Default::default()
+    }
+}
+
+impl ::protobuf::Message for CheckPolicyRequest {
+    const NAME: &'static str = "CheckPolicyRequest";
+
+    fn is_initialized(&self) -> bool {
+        true
+    }
+
+    fn merge_from(&mut self, is: &mut ::protobuf::CodedInputStream<'_>) -> ::protobuf::Result<()> {
+        while let Some(tag) = is.read_raw_tag_or_eof()? {
+            match tag {
+                10 => {
+                    ::protobuf::rt::read_singular_message_into_field(is, &mut self.action)?;
+                },
+                tag => {
+                    ::protobuf::rt::read_unknown_or_skip_group(tag, is, self.special_fields.mut_unknown_fields())?;
+                },
+            };
+        }
+        ::std::result::Result::Ok(())
+    }
+
+    // Compute sizes of nested messages
+    #[allow(unused_variables)]
+    fn compute_size(&self) -> u64 {
+        let mut my_size = 0;
+        if let Some(v) = self.action.as_ref() {
+            let len = v.compute_size();
+            my_size += 1 + ::protobuf::rt::compute_raw_varint64_size(len) + len;
+        }
+        my_size += ::protobuf::rt::unknown_fields_size(self.special_fields.unknown_fields());
+        self.special_fields.cached_size().set(my_size as u32);
+        my_size
+    }
+
+    fn write_to_with_cached_sizes(&self, os: &mut ::protobuf::CodedOutputStream<'_>) -> ::protobuf::Result<()> {
+        if let Some(v) = self.action.as_ref() {
+            ::protobuf::rt::write_message_field_with_cached_size(1, v, os)?;
+        }
+        os.write_unknown_fields(self.special_fields.unknown_fields())?;
+        ::std::result::Result::Ok(())
+    }
+
+    fn special_fields(&self) -> &::protobuf::SpecialFields {
+        &self.special_fields
+    }
+
+    fn mut_special_fields(&mut self) -> &mut ::protobuf::SpecialFields {
+        &mut self.special_fields
+    }
+
+    fn new() -> CheckPolicyRequest {
+        CheckPolicyRequest::new()
+    }
+
+    fn clear(&mut self) {
+        self.action.clear();
+        self.special_fields.clear();
+    }
+
+    fn default_instance() -> &'static CheckPolicyRequest {
+        static instance: CheckPolicyRequest = CheckPolicyRequest {
+            action: ::protobuf::MessageField::none(),
+            special_fields: ::protobuf::SpecialFields::new(),
+        };
+        &instance
+    }
+}
+
+// @@protoc_insertion_point(message:actioncontroller.v1.CheckPolicyResponse)
+#[derive(PartialEq,Clone,Default,Debug)]
+pub struct CheckPolicyResponse {
+    // message fields
+    // @@protoc_insertion_point(field:actioncontroller.v1.CheckPolicyResponse.verdicts)
+    pub verdicts: ::std::vec::Vec<PolicyVerdict>,
+    // @@protoc_insertion_point(field:actioncontroller.v1.CheckPolicyResponse.allowed)
+    pub allowed: bool,
+    // @@protoc_insertion_point(field:actioncontroller.v1.CheckPolicyResponse.warnings)
+    pub warnings: ::std::vec::Vec<Warning>,
+    // special fields
+    // @@protoc_insertion_point(special_field:actioncontroller.v1.CheckPolicyResponse.special_fields)
+    pub special_fields: ::protobuf::SpecialFields,
+}
+
+impl<'a> ::std::default::Default for &'a CheckPolicyResponse {
+    fn default() -> &'a CheckPolicyResponse {
+        <CheckPolicyResponse as ::protobuf::Message>::default_instance()
+    }
+}
+
+impl CheckPolicyResponse {
+    pub fn new() -> CheckPolicyResponse {
+        ::std::default::Default::default()
+    }
+}
+
+impl ::protobuf::Message for CheckPolicyResponse {
+    const NAME: &'static str = "CheckPolicyResponse";
+
+    fn is_initialized(&self) -> bool {
+        true
+    }
+
+    fn merge_from(&mut self, is: &mut ::protobuf::CodedInputStream<'_>) -> ::protobuf::Result<()> {
+        while let Some(tag) = is.read_raw_tag_or_eof()? {
+            match tag {
+                10 => {
+                    self.verdicts.push(is.read_message()?);
+                },
+                16 => {
+                    self.allowed = is.read_bool()?;
+                },
+                26 => {
+                    self.warnings.push(is.read_message()?);
+                },
+                tag => {
+                    ::protobuf::rt::read_unknown_or_skip_group(tag, is, self.special_fields.mut_unknown_fields())?;
+                },
+            };
+        }
+        ::std::result::Result::Ok(())
+    }
+
+    // Compute sizes of nested messages
+    #[allow(unused_variables)]
+    fn compute_size(&self) -> u64 {
+        let mut my_size = 0;
+        for value in &self.verdicts {
+            let len = value.compute_size();
+            my_size += 1 + ::protobuf::rt::compute_raw_varint64_size(len) + len;
+        };
+        if self.allowed != false {
+            my_size += 1 + 1;
+        }
+        for value in &self.warnings {
+            let len = value.compute_size();
+            my_size += 1 + ::protobuf::rt::compute_raw_varint64_size(len) + len;
+        };
+        my_size += ::protobuf::rt::unknown_fields_size(self.special_fields.unknown_fields());
+        self.special_fields.cached_size().set(my_size as u32);
+        my_size
+    }
+
+    fn write_to_with_cached_sizes(&self, os: &mut ::protobuf::CodedOutputStream<'_>) -> ::protobuf::Result<()> {
+        for v in &self.verdicts {
+            ::protobuf::rt::write_message_field_with_cached_size(1, v, os)?;
+        };
+        if self.allowed != false {
+            os.write_bool(2, self.allowed)?;
+        }
+        for v in &self.warnings {
+            ::protobuf::rt::write_message_field_with_cached_size(3, v, os)?;
+        };
+        os.write_unknown_fields(self.special_fields.unknown_fields())?;
+        ::std::result::Result::Ok(())
+    }
+
+    fn special_fields(&self) -> &::protobuf::SpecialFields {
+        &self.special_fields
+    }
+
+    fn mut_special_fields(&mut self) -> &mut ::protobuf::SpecialFields {
+        &mut self.special_fields
+    }
+
+    fn new() -> CheckPolicyResponse {
+        CheckPolicyResponse::new()
+    }
+
+    fn clear(&mut self) {
+        self.verdicts.clear();
+        self.allowed = false;
+        self.warnings.clear();
+        self.special_fields.clear();
+    }
+
+    fn default_instance() -> &'static CheckPolicyResponse {
+        static instance: CheckPolicyResponse = CheckPolicyResponse {
+            verdicts: ::std::vec::Vec::new(),
+            allowed: false,
+            warnings: ::std::vec::Vec::new(),
+            special_fields: ::protobuf::SpecialFields::new(),
+        };
+        &instance
+    }
+}
+
+// @@protoc_insertion_point(message:actioncontroller.v1.PolicyVerdict)
+#[derive(PartialEq,Clone,Default,Debug)]
+pub struct PolicyVerdict {
+    // message fields
+    // @@protoc_insertion_point(field:actioncontroller.v1.PolicyVerdict.workload)
+    pub workload: ::std::string::String,
+    // @@protoc_insertion_point(field:actioncontroller.v1.PolicyVerdict.allowed)
+    pub allowed: bool,
+    // @@protoc_insertion_point(field:actioncontroller.v1.PolicyVerdict.rule)
+    pub rule: ::std::string::String,
+    // @@protoc_insertion_point(field:actioncontroller.v1.PolicyVerdict.reason)
+    pub reason: ::std::string::String,
+    // @@protoc_insertion_point(field:actioncontroller.v1.PolicyVerdict.suggested_node)
+    pub suggested_node: ::std::string::String,
+    // @@protoc_insertion_point(field:actioncontroller.v1.PolicyVerdict.moves)
+    pub moves: bool,
+    // @@protoc_insertion_point(field:actioncontroller.v1.PolicyVerdict.unanswered)
+    pub unanswered: ::std::string::String,
+    // special fields
+    // @@protoc_insertion_point(special_field:actioncontroller.v1.PolicyVerdict.special_fields)
+    pub special_fields: ::protobuf::SpecialFields,
+}
+
+impl<'a> ::std::default::Default for &'a PolicyVerdict {
+    fn default() -> &'a PolicyVerdict {
+        <PolicyVerdict as ::protobuf::Message>::default_instance()
+    }
+}
+
+impl PolicyVerdict {
+    pub fn new() -> PolicyVerdict {
+        ::std::default::Default::default()
+    }
+}
+
+impl ::protobuf::Message for PolicyVerdict {
+    const NAME: &'static str = "PolicyVerdict";
+
+    fn is_initialized(&self) -> bool {
+        true
+    }
+
+    fn merge_from(&mut self, is: &mut ::protobuf::CodedInputStream<'_>) -> ::protobuf::Result<()> {
+        while let Some(tag) = is.read_raw_tag_or_eof()? {
+            match tag {
+                10 => {
+                    self.workload = is.read_string()?;
+                },
+                16 => {
+                    self.allowed = is.read_bool()?;
+                },
+                26 => {
+                    self.rule = is.read_string()?;
+                },
+                34 => {
+                    self.reason = is.read_string()?;
+                },
+                42 => {
+                    self.suggested_node = is.read_string()?;
+                },
+                48 => {
+                    self.moves = is.read_bool()?;
+                },
+                58 => {
+                    self.unanswered = is.read_string()?;
+                },
+                tag => {
+                    ::protobuf::rt::read_unknown_or_skip_group(tag, is, self.special_fields.mut_unknown_fields())?;
+                },
+            };
+        }
+        ::std::result::Result::Ok(())
+    }
+
+    // Compute sizes of nested messages
+    #[allow(unused_variables)]
+    fn compute_size(&self) -> u64 {
+        let mut my_size = 0;
+        if !self.workload.is_empty() {
+            my_size += ::protobuf::rt::string_size(1, &self.workload);
+        }
+        if self.allowed != false {
+            my_size += 1 + 1;
+        }
+        if !self.rule.is_empty() {
+            my_size += ::protobuf::rt::string_size(3, &self.rule);
+        }
+        if !self.reason.is_empty() {
+            my_size += ::protobuf::rt::string_size(4, &self.reason);
+        }
+        if !self.suggested_node.is_empty() {
+            my_size += ::protobuf::rt::string_size(5, &self.suggested_node);
+        }
+        if self.moves != false {
+            my_size += 1 + 1;
+        }
+        if !self.unanswered.is_empty() {
+            my_size += ::protobuf::rt::string_size(7, &self.unanswered);
+        }
+        my_size += ::protobuf::rt::unknown_fields_size(self.special_fields.unknown_fields());
+        self.special_fields.cached_size().set(my_size as u32);
+        my_size
+    }
+
+    fn write_to_with_cached_sizes(&self, os: &mut ::protobuf::CodedOutputStream<'_>) -> ::protobuf::Result<()> {
+        if !self.workload.is_empty() {
+            os.write_string(1, &self.workload)?;
+        }
+        if self.allowed != false {
+            os.write_bool(2, self.allowed)?;
+        }
+        if !self.rule.is_empty() {
+            os.write_string(3, &self.rule)?;
+        }
+        if !self.reason.is_empty() {
+            os.write_string(4, &self.reason)?;
+        }
+        if !self.suggested_node.is_empty() {
+            os.write_string(5, &self.suggested_node)?;
+        }
+        if self.moves != false {
+            os.write_bool(6, self.moves)?;
+        }
+        if !self.unanswered.is_empty() {
+            os.write_string(7, &self.unanswered)?;
+        }
+        os.write_unknown_fields(self.special_fields.unknown_fields())?;
+        ::std::result::Result::Ok(())
+    }
+
+    fn special_fields(&self) -> &::protobuf::SpecialFields {
+        &self.special_fields
+    }
+
+    fn mut_special_fields(&mut self) -> &mut ::protobuf::SpecialFields {
+        &mut self.special_fields
+    }
+
+    fn new() -> PolicyVerdict {
+        PolicyVerdict::new()
+    }
+
+    fn clear(&mut self) {
+        self.workload.clear();
+        self.allowed = false;
+        self.rule.clear();
+        self.reason.clear();
+        self.suggested_node.clear();
+        self.moves = false;
+        self.unanswered.clear();
+        self.special_fields.clear();
+    }
+
+    fn default_instance() -> &'static PolicyVerdict {
+        static instance: PolicyVerdict = PolicyVerdict {
+            workload: ::std::string::String::new(),
+            allowed: false,
+            rule: ::std::string::String::new(),
+            reason: ::std::string::String::new(),
+            suggested_node: ::std::string::String::new(),
+            moves: false,
+            unanswered: ::std::string::String::new(),
+            special_fields: ::protobuf::SpecialFields::new(),
+        };
+        &instance
+    }
+}
+
+// @@protoc_insertion_point(message:actioncontroller.v1.NodeHealthRequest)
+#[derive(PartialEq,Clone,Default,Debug)]
+pub struct NodeHealthRequest {
+    // special fields
+    // @@protoc_insertion_point(special_field:actioncontroller.v1.NodeHealthRequest.special_fields)
+    pub special_fields: ::protobuf::SpecialFields,
+}
+
+impl<'a> ::std::default::Default for &'a NodeHealthRequest {
+    fn default() -> &'a NodeHealthRequest {
+        <NodeHealthRequest as ::protobuf::Message>::default_instance()
+    }
+}
+
+impl NodeHealthRequest {
+    pub fn new() -> NodeHealthRequest {
+        ::std::default::Default::default()
+    }
+}
+
+impl ::protobuf::Message for NodeHealthRequest {
+    const NAME: &'static str = "NodeHealthRequest";
+
+    fn is_initialized(&self) -> bool {
+        true
+    }
+
+    fn merge_from(&mut self, is: &mut ::protobuf::CodedInputStream<'_>) -> ::protobuf::Result<()> {
+        while let Some(tag) = is.read_raw_tag_or_eof()? {
+            match tag {
+                tag => {
+                    ::protobuf::rt::read_unknown_or_skip_group(tag, is, self.special_fields.mut_unknown_fields())?;
+                },
+            };
+        }
+        ::std::result::Result::Ok(())
+    }
+
+    // Compute sizes of nested messages
+    #[allow(unused_variables)]
+    fn compute_size(&self) -> u64 {
+        let mut my_size = 0;
+        my_size += ::protobuf::rt::unknown_fields_size(self.special_fields.unknown_fields());
+        self.special_fields.cached_size().set(my_size as u32);
+        my_size
+    }
+
+    fn write_to_with_cached_sizes(&self, os: &mut ::protobuf::CodedOutputStream<'_>) -> ::protobuf::Result<()> {
+        os.write_unknown_fields(self.special_fields.unknown_fields())?;
+        ::std::result::Result::Ok(())
+    }
+
+    fn special_fields(&self) -> &::protobuf::SpecialFields {
+        &self.special_fields
+    }
+
+    fn mut_special_fields(&mut self) -> &mut ::protobuf::SpecialFields {
+        &mut self.special_fields
+    }
+
+    fn new() -> NodeHealthRequest {
+        NodeHealthRequest::new()
+    }
+
+    fn clear(&mut self) {
+        self.special_fields.clear();
+    }
+
+    fn default_instance() -> &'static NodeHealthRequest {
+        static instance: NodeHealthRequest = NodeHealthRequest {
+            special_fields: ::protobuf::SpecialFields::new(),
+        };
+        &instance
+    }
+}
+
+// @@protoc_insertion_point(message:actioncontroller.v1.NodeHealthResponse)
+#[derive(PartialEq,Clone,Default,Debug)]
+pub struct NodeHealthResponse {
+    // message fields
+    // @@protoc_insertion_point(field:actioncontroller.v1.NodeHealthResponse.serving)
+    pub serving: bool,
+    // @@protoc_insertion_point(field:actioncontroller.v1.NodeHealthResponse.node)
+    pub node: ::std::string::String,
+    // @@protoc_insertion_point(field:actioncontroller.v1.NodeHealthResponse.version)
+    pub version: ::std::string::String,
+    // @@protoc_insertion_point(field:actioncontroller.v1.NodeHealthResponse.engines)
+    pub engines: ::std::vec::Vec<EngineHealth>,
+    // @@protoc_insertion_point(field:actioncontroller.v1.NodeHealthResponse.store)
+    pub store: ::protobuf::MessageField<StoreHealth>,
+    // @@protoc_insertion_point(field:actioncontroller.v1.NodeHealthResponse.deadline_misses)
+    pub deadline_misses: ::std::vec::Vec<DeadlineMisses>,
+    // special fields
+    // @@protoc_insertion_point(special_field:actioncontroller.v1.NodeHealthResponse.special_fields)
+    pub special_fields: ::protobuf::SpecialFields,
+}
+
+impl<'a> ::std::default::Default for &'a NodeHealthResponse {
+    fn default() -> &'a NodeHealthResponse {
+        <NodeHealthResponse as ::protobuf::Message>::default_instance()
+    }
+}
+
+impl NodeHealthResponse {
+    pub fn new() -> NodeHealthResponse {
+        ::std::default::Default::default()
+    }
+}
+
+impl ::protobuf::Message for NodeHealthResponse {
+    const NAME: &'static str = "NodeHealthResponse";
+
+    fn is_initialized(&self) -> bool {
+        true
+    }
+
+    fn merge_from(&mut self, is: &mut ::protobuf::CodedInputStream<'_>) -> ::protobuf::Result<()> {
+        while let Some(tag) = is.read_raw_tag_or_eof()? {
+            match tag {
+                8 => {
+                    self.serving = is.read_bool()?;
+                },
+                18 => {
+                    self.node = is.read_string()?;
+                },
+                26 => {
+                    self.version = is.read_string()?;
+                },
+                34 => {
+                    self.engines.push(is.read_message()?);
+                },
+                42 => {
+                    ::protobuf::rt::read_singular_message_into_field(is, &mut self.store)?;
+                },
+                50 => {
+                    self.deadline_misses.push(is.read_message()?);
+                },
+                tag => {
+                    ::protobuf::rt::read_unknown_or_skip_group(tag, is, self.special_fields.mut_unknown_fields())?;
+                },
+            };
+        }
+        ::std::result::Result::Ok(())
+    }
+
+    // Compute sizes of nested messages
+    #[allow(unused_variables)]
+    fn compute_size(&self) -> u64 {
+        let mut my_size = 0;
+        if self.serving != false {
+            my_size += 1 + 1;
+        }
+        if !self.node.is_empty() {
+            my_size += ::protobuf::rt::string_size(2, &self.node);
+        }
+        if !self.version.is_empty() {
+            my_size += ::protobuf::rt::string_size(3, &self.version);
+        }
+        for value in &self.engines {
+            let len = value.compute_size();
+            my_size += 1 + ::protobuf::rt::compute_raw_varint64_size(len) + len;
+        };
+        if let Some(v) = self.store.as_ref() {
+            let len = v.compute_size();
+            my_size += 1 + ::protobuf::rt::compute_raw_varint64_size(len) + len;
+        }
+        for value in &self.deadline_misses {
+            let len = value.compute_size();
+            my_size += 1 + ::protobuf::rt::compute_raw_varint64_size(len) + len;
+        };
+        my_size += ::protobuf::rt::unknown_fields_size(self.special_fields.unknown_fields());
+        self.special_fields.cached_size().set(my_size as u32);
+        my_size
+    }
+
+    fn write_to_with_cached_sizes(&self, os: &mut ::protobuf::CodedOutputStream<'_>) -> ::protobuf::Result<()> {
+        if self.serving != false {
+            os.write_bool(1, self.serving)?;
+        }
+        if !self.node.is_empty() {
+            os.write_string(2, &self.node)?;
+        }
+        if !self.version.is_empty() {
+            os.write_string(3, &self.version)?;
+        }
+        for v in &self.engines {
+            ::protobuf::rt::write_message_field_with_cached_size(4, v, os)?;
+        };
+        if let Some(v) = self.store.as_ref() {
+            ::protobuf::rt::write_message_field_with_cached_size(5, v, os)?;
+        }
+        for v in &self.deadline_misses {
+            ::protobuf::rt::write_message_field_with_cached_size(6, v, os)?;
+        };
+        os.write_unknown_fields(self.special_fields.unknown_fields())?;
+        ::std::result::Result::Ok(())
+    }
+
+    fn special_fields(&self) -> &::protobuf::SpecialFields {
+        &self.special_fields
+    }
+
+    fn mut_special_fields(&mut self) -> &mut ::protobuf::SpecialFields {
+        &mut self.special_fields
+    }
+
+    fn new() -> NodeHealthResponse {
+        NodeHealthResponse::new()
+    }
+
+    fn clear(&mut self) {
+        self.serving = false;
+        self.node.clear();
+        self.version.clear();
+        self.engines.clear();
+        self.store.clear();
+        self.deadline_misses.clear();
+        self.special_fields.clear();
+    }
+
+    fn default_instance() -> &'static NodeHealthResponse {
+        static instance: NodeHealthResponse = NodeHealthResponse {
+            serving: false,
+            node: ::std::string::String::new(),
+            version: ::std::string::String::new(),
+            engines: ::std::vec::Vec::new(),
+            store: ::protobuf::MessageField::none(),
+            deadline_misses: ::std::vec::Vec::new(),
+            special_fields: ::protobuf::SpecialFields::new(),
+        };
+        &instance
+    }
+}
+
+// @@protoc_insertion_point(message:actioncontroller.v1.EngineHealth)
+#[derive(PartialEq,Clone,Default,Debug)]
+pub struct EngineHealth {
+    // message fields
+    // @@protoc_insertion_point(field:actioncontroller.v1.EngineHealth.name)
+    pub name: ::std::string::String,
+    // @@protoc_insertion_point(field:actioncontroller.v1.EngineHealth.available)
+    pub available: bool,
+    // @@protoc_insertion_point(field:actioncontroller.v1.EngineHealth.version)
+    pub version: ::std::string::String,
+    // @@protoc_insertion_point(field:actioncontroller.v1.EngineHealth.reason)
+    pub reason: ::std::string::String,
+    // special fields
+    // @@protoc_insertion_point(special_field:actioncontroller.v1.EngineHealth.special_fields)
+    pub special_fields: ::protobuf::SpecialFields,
+}
+
+impl<'a> ::std::default::Default for &'a EngineHealth {
+    fn default() -> &'a EngineHealth {
+        <EngineHealth as ::protobuf::Message>::default_instance()
+    }
+}
+
+impl EngineHealth {
+    pub fn new() -> EngineHealth {
+        ::std::default::Default::default()
+    }
+}
+
+impl ::protobuf::Message for EngineHealth {
+    const NAME: &'static str = "EngineHealth";
+
+    fn is_initialized(&self) -> bool {
+        true
+    }
+
+    fn merge_from(&mut self, is: &mut ::protobuf::CodedInputStream<'_>) -> ::protobuf::Result<()> {
+        while let Some(tag) = is.read_raw_tag_or_eof()? {
+            match tag {
+                10 => {
+                    self.name = is.read_string()?;
+                },
+                16 => {
+                    self.available = is.read_bool()?;
+                },
+                26 => {
+                    self.version = is.read_string()?;
+                },
+                34 => {
+                    self.reason = is.read_string()?;
+                },
+                tag => {
+                    ::protobuf::rt::read_unknown_or_skip_group(tag, is, self.special_fields.mut_unknown_fields())?;
+                },
+            };
+        }
+        ::std::result::Result::Ok(())
+    }
+
+    // Compute sizes of nested messages
+    #[allow(unused_variables)]
+    fn compute_size(&self) -> u64 {
+        let mut my_size = 0;
+        if !self.name.is_empty() {
+            my_size += ::protobuf::rt::string_size(1, &self.name);
+        }
+        if self.available != false {
+            my_size += 1 + 1;
+        }
+        if !self.version.is_empty() {
+            my_size += ::protobuf::rt::string_size(3, &self.version);
+        }
+        if !self.reason.is_empty() {
+            my_size += ::protobuf::rt::string_size(4, &self.reason);
+        }
+        my_size += ::protobuf::rt::unknown_fields_size(self.special_fields.unknown_fields());
+        self.special_fields.cached_size().set(my_size as u32);
+        my_size
+    }
+
+    fn write_to_with_cached_sizes(&self, os: &mut ::protobuf::CodedOutputStream<'_>) -> ::protobuf::Result<()> {
+        if !self.name.is_empty() {
+            os.write_string(1, &self.name)?;
+        }
+        if self.available != false {
+            os.write_bool(2, self.available)?;
+        }
+        if !self.version.is_empty() {
+            os.write_string(3, &self.version)?;
+        }
+        if !self.reason.is_empty() {
+            os.write_string(4, &self.reason)?;
+        }
+        os.write_unknown_fields(self.special_fields.unknown_fields())?;
+        ::std::result::Result::Ok(())
+    }
+
+    fn special_fields(&self) -> &::protobuf::SpecialFields {
+        &self.special_fields
+    }
+
+    fn mut_special_fields(&mut self) -> &mut ::protobuf::SpecialFields {
+        &mut self.special_fields
+    }
+
+    fn new() -> EngineHealth {
+        EngineHealth::new()
+    }
+
+    fn clear(&mut self) {
+        self.name.clear();
+        self.available = false;
+        self.version.clear();
+        self.reason.clear();
+        self.special_fields.clear();
+    }
+
+    fn default_instance() -> &'static EngineHealth {
+        static instance: EngineHealth = EngineHealth {
+            name: ::std::string::String::new(),
+            available: false,
+            version: ::std::string::String::new(),
+            reason: ::std::string::String::new(),
+            special_fields: ::protobuf::SpecialFields::new(),
+        };
+        &instance
+    }
+}
+
+// @@protoc_insertion_point(message:actioncontroller.v1.StoreHealth)
+#[derive(PartialEq,Clone,Default,Debug)]
+pub struct StoreHealth {
+    // message fields
+    // @@protoc_insertion_point(field:actioncontroller.v1.StoreHealth.backend)
+    pub backend: ::std::string::String,
+    // @@protoc_insertion_point(field:actioncontroller.v1.StoreHealth.problem)
+    pub problem: ::std::string::String,
+    // @@protoc_insertion_point(field:actioncontroller.v1.StoreHealth.outcomes_waiting)
+    pub outcomes_waiting: u64,
+    // @@protoc_insertion_point(field:actioncontroller.v1.StoreHealth.outcomes_bound)
+    pub outcomes_bound: u64,
+    // @@protoc_insertion_point(field:actioncontroller.v1.StoreHealth.states_waiting)
+    pub states_waiting: u64,
+    // @@protoc_insertion_point(field:actioncontroller.v1.StoreHealth.outcomes_owed)
+    pub outcomes_owed: u64,
+    // @@protoc_insertion_point(field:actioncontroller.v1.StoreHealth.set_aside)
+    pub set_aside: u64,
+    // special fields
+    // @@protoc_insertion_point(special_field:actioncontroller.v1.StoreHealth.special_fields)
+    pub special_fields: ::protobuf::SpecialFields,
+}
+
+impl<'a> ::std::default::Default for &'a StoreHealth {
+    fn default() -> &'a StoreHealth {
+        <StoreHealth as ::protobuf::Message>::default_instance()
+    }
+}
+
+impl StoreHealth {
+    pub fn new() -> StoreHealth {
+        ::std::default::Default::default()
+    }
+}
+
+impl ::protobuf::Message for StoreHealth {
+    const NAME: &'static str = "StoreHealth";
+
+    fn is_initialized(&self) -> bool {
+        true
+    }
+
+    fn merge_from(&mut self, is: &mut ::protobuf::CodedInputStream<'_>) -> ::protobuf::Result<()> {
+        while let Some(tag) = is.read_raw_tag_or_eof()? {
+            match tag {
+                10 => {
+                    self.backend = is.read_string()?;
+                },
+                18 => {
+                    self.problem = is.read_string()?;
+                },
+                24 => {
+                    self.outcomes_waiting = is.read_uint64()?;
+                },
+                32 => {
+                    self.outcomes_bound = is.read_uint64()?;
+                },
+                40 => {
+                    self.states_waiting = is.read_uint64()?;
+                },
+                48 => {
+                    self.outcomes_owed = is.read_uint64()?;
+                },
+                56 => {
+                    self.set_aside = is.read_uint64()?;
+                },
+                tag => {
+                    ::protobuf::rt::read_unknown_or_skip_group(tag, is, self.special_fields.mut_unknown_fields())?;
+                },
+            };
+        }
+        ::std::result::Result::Ok(())
+    }
+
+    // Compute sizes of nested messages
+    #[allow(unused_variables)]
+    fn compute_size(&self) -> u64 {
+        let mut my_size = 0;
+        if !self.backend.is_empty() {
+            my_size += ::protobuf::rt::string_size(1, &self.backend);
+        }
+        if !self.problem.is_empty() {
+            my_size += ::protobuf::rt::string_size(2, &self.problem);
+        }
+        if self.outcomes_waiting != 0 {
+            my_size += ::protobuf::rt::uint64_size(3, self.outcomes_waiting);
+        }
+        if self.outcomes_bound != 0 {
+            my_size += ::protobuf::rt::uint64_size(4, self.outcomes_bound);
+        }
+        if self.states_waiting != 0 {
+            my_size += ::protobuf::rt::uint64_size(5, self.states_waiting);
+        }
+        if self.outcomes_owed != 0 {
+            my_size += ::protobuf::rt::uint64_size(6, self.outcomes_owed);
+        }
+        if self.set_aside != 0 {
+            my_size += ::protobuf::rt::uint64_size(7, self.set_aside);
+        }
+        my_size += ::protobuf::rt::unknown_fields_size(self.special_fields.unknown_fields());
+        self.special_fields.cached_size().set(my_size as u32);
+        my_size
+    }
+
+    fn write_to_with_cached_sizes(&self, os: &mut ::protobuf::CodedOutputStream<'_>) -> ::protobuf::Result<()> {
+        if !self.backend.is_empty() {
+            os.write_string(1, &self.backend)?;
+        }
+        if !self.problem.is_empty() {
+            os.write_string(2, &self.problem)?;
+        }
+        if self.outcomes_waiting != 0 {
+            os.write_uint64(3, self.outcomes_waiting)?;
+        }
+        if self.outcomes_bound != 0 {
+            os.write_uint64(4, self.outcomes_bound)?;
+        }
+        if self.states_waiting != 0 {
+            os.write_uint64(5, self.states_waiting)?;
+        }
+        if self.outcomes_owed != 0 {
+            os.write_uint64(6, self.outcomes_owed)?;
+        }
+        if self.set_aside != 0 {
+            os.write_uint64(7, self.set_aside)?;
+        }
+        os.write_unknown_fields(self.special_fields.unknown_fields())?;
+        ::std::result::Result::Ok(())
+    }
+
+    fn special_fields(&self) -> &::protobuf::SpecialFields {
+        &self.special_fields
+    }
+
+    fn mut_special_fields(&mut self) -> &mut ::protobuf::SpecialFields {
+        &mut self.special_fields
+    }
+
+    fn new() -> StoreHealth {
+        StoreHealth::new()
+    }
+
+    fn clear(&mut self) {
+        self.backend.clear();
+        self.problem.clear();
+        self.outcomes_waiting = 0;
+        self.outcomes_bound = 0;
+        self.states_waiting = 0;
+        self.outcomes_owed = 0;
+        self.set_aside = 0;
+        self.special_fields.clear();
+    }
+
+    fn default_instance() -> &'static StoreHealth {
+        static instance: StoreHealth = StoreHealth {
+            backend: ::std::string::String::new(),
+            problem: ::std::string::String::new(),
+            outcomes_waiting: 0,
+            outcomes_bound: 0,
+            states_waiting: 0,
+            outcomes_owed: 0,
+            set_aside: 0,
+            special_fields: ::protobuf::SpecialFields::new(),
+        };
+        &instance
+    }
+}
+
+// @@protoc_insertion_point(message:actioncontroller.v1.DeadlineMisses)
+#[derive(PartialEq,Clone,Default,Debug)]
+pub struct DeadlineMisses {
+    // message fields
+    // @@protoc_insertion_point(field:actioncontroller.v1.DeadlineMisses.schedule)
+    pub schedule: ::std::string::String,
+    // @@protoc_insertion_point(field:actioncontroller.v1.DeadlineMisses.node)
+    pub node: ::std::string::String,
+    // @@protoc_insertion_point(field:actioncontroller.v1.DeadlineMisses.task)
+    pub task: ::std::string::String,
+    // @@protoc_insertion_point(field:actioncontroller.v1.DeadlineMisses.count)
+    pub count: u64,
+    // @@protoc_insertion_point(field:actioncontroller.v1.DeadlineMisses.last_at)
+    pub last_at: ::protobuf::MessageField<::protobuf::well_known_types::timestamp::Timestamp>,
+    // special fields
+    // @@protoc_insertion_point(special_field:actioncontroller.v1.DeadlineMisses.special_fields)
+    pub special_fields: ::protobuf::SpecialFields,
+}
+
+impl<'a> ::std::default::Default for &'a DeadlineMisses {
+    fn default() -> &'a DeadlineMisses {
+        <DeadlineMisses as ::protobuf::Message>::default_instance()
+    }
+}
+
+impl DeadlineMisses {
+    pub fn new() -> DeadlineMisses {
+        ::std::default::Default::default()
+    }
+}
+
+impl ::protobuf::Message for DeadlineMisses {
+    const NAME: &'static str = "DeadlineMisses";
+
+    fn is_initialized(&self) -> bool {
+        true
+    }
+
+    fn merge_from(&mut self, is: &mut ::protobuf::CodedInputStream<'_>) -> ::protobuf::Result<()> {
+        while let Some(tag) = is.read_raw_tag_or_eof()? {
+            match tag {
+                10 => {
+                    self.schedule = is.read_string()?;
+                },
+                18 => {
+                    self.node = is.read_string()?;
+                },
+                26 => {
+                    self.task = is.read_string()?;
+                },
+                32 => {
+                    self.count = is.read_uint64()?;
+                },
+                42 => {
+                    ::protobuf::rt::read_singular_message_into_field(is, &mut self.last_at)?;
+                },
+                tag => {
+                    ::protobuf::rt::read_unknown_or_skip_group(tag, is, self.special_fields.mut_unknown_fields())?;
+                },
+            };
+        }
+        ::std::result::Result::Ok(())
+    }
+
+    // Compute sizes of nested messages
+    #[allow(unused_variables)]
+    fn compute_size(&self) -> u64 {
+        let mut my_size = 0;
+        if !self.schedule.is_empty() {
+            my_size += ::protobuf::rt::string_size(1, &self.schedule);
+        }
+        if !self.node.is_empty() {
+            my_size += ::protobuf::rt::string_size(2, &self.node);
+        }
+        if !self.task.is_empty() {
+            my_size += ::protobuf::rt::string_size(3, &self.task);
+        }
+        if self.count != 0 {
+            my_size += ::protobuf::rt::uint64_size(4, self.count);
+        }
+        if let Some(v) = self.last_at.as_ref() {
+            let len = v.compute_size();
+            my_size += 1 + ::protobuf::rt::compute_raw_varint64_size(len) + len;
+        }
+        my_size += ::protobuf::rt::unknown_fields_size(self.special_fields.unknown_fields());
+        self.special_fields.cached_size().set(my_size as u32);
+        my_size
+    }
+
+    fn write_to_with_cached_sizes(&self, os: &mut ::protobuf::CodedOutputStream<'_>) -> ::protobuf::Result<()> {
+        if !self.schedule.is_empty() {
+            os.write_string(1, &self.schedule)?;
+        }
+        if !self.node.is_empty() {
+            os.write_string(2, &self.node)?;
+        }
+        if !self.task.is_empty() {
+            os.write_string(3, &self.task)?;
+        }
+        if self.count != 0 {
+            os.write_uint64(4, self.count)?;
+        }
+        if let Some(v) = self.last_at.as_ref() {
+            ::protobuf::rt::write_message_field_with_cached_size(5, v, os)?;
+        }
+        os.write_unknown_fields(self.special_fields.unknown_fields())?;
+        ::std::result::Result::Ok(())
+    }
+
+    fn special_fields(&self) -> &::protobuf::SpecialFields {
+        &self.special_fields
+    }
+
+    fn mut_special_fields(&mut self) -> &mut ::protobuf::SpecialFields {
+        &mut self.special_fields
+    }
+
+    fn new() -> DeadlineMisses {
+        DeadlineMisses::new()
+    }
+
+    fn clear(&mut self) {
+        self.schedule.clear();
+        self.node.clear();
+        self.task.clear();
+        self.count = 0;
+        self.last_at.clear();
+        self.special_fields.clear();
+    }
+
+    fn default_instance() -> &'static DeadlineMisses {
+        static instance: DeadlineMisses = DeadlineMisses {
+            schedule: ::std::string::String::new(),
+            node: ::std::string::String::new(),
+            task: ::std::string::String::new(),
+            count: 0,
+            last_at: ::protobuf::MessageField::none(),
+            special_fields: ::protobuf::SpecialFields::new(),
+        };
+        &instance
+    }
+}
+
 #[derive(Clone,Copy,PartialEq,Eq,Debug,Hash)]
 // @@protoc_insertion_point(enum:actioncontroller.v1.Verb)
 pub enum Verb {

@@ -53,6 +53,20 @@ pub const ACTION_CONTROLLER_PLAN: ::grpcio::Method<super::actions::PlanRequest, 
     resp_mar: ::grpcio::Marshaller { ser: ::grpcio::pb_ser, de: ::grpcio::pb_de },
 };
 
+pub const ACTION_CONTROLLER_CHECK_POLICY: ::grpcio::Method<super::actions::CheckPolicyRequest, super::actions::CheckPolicyResponse> = ::grpcio::Method {
+    ty: ::grpcio::MethodType::Unary,
+    name: "/actioncontroller.v1.ActionController/CheckPolicy",
+    req_mar: ::grpcio::Marshaller { ser: ::grpcio::pb_ser, de: ::grpcio::pb_de },
+    resp_mar: ::grpcio::Marshaller { ser: ::grpcio::pb_ser, de: ::grpcio::pb_de },
+};
+
+pub const ACTION_CONTROLLER_NODE_HEALTH: ::grpcio::Method<super::actions::NodeHealthRequest, super::actions::NodeHealthResponse> = ::grpcio::Method {
+    ty: ::grpcio::MethodType::Unary,
+    name: "/actioncontroller.v1.ActionController/NodeHealth",
+    req_mar: ::grpcio::Marshaller { ser: ::grpcio::pb_ser, de: ::grpcio::pb_de },
+    resp_mar: ::grpcio::Marshaller { ser: ::grpcio::pb_ser, de: ::grpcio::pb_de },
+};
+
 /// To be kept while its calls are under way: a channel that goes ends those that have not connected yet.
 #[derive(Clone)]
 pub struct ActionControllerClient {
@@ -115,6 +129,22 @@ impl ActionControllerClient {
     pub fn plan_async(&self, request: &super::actions::PlanRequest, options: ::grpcio::CallOption) -> ::grpcio::Result<::grpcio::ClientUnaryReceiver<super::actions::PlanResponse>> {
         self.client.unary_call_async(&ACTION_CONTROLLER_PLAN, request, options)
     }
+
+    pub fn check_policy(&self, request: &super::actions::CheckPolicyRequest, options: ::grpcio::CallOption) -> ::grpcio::Result<super::actions::CheckPolicyResponse> {
+        self.client.unary_call(&ACTION_CONTROLLER_CHECK_POLICY, request, options)
+    }
+
+    pub fn check_policy_async(&self, request: &super::actions::CheckPolicyRequest, options: ::grpcio::CallOption) -> ::grpcio::Result<::grpcio::ClientUnaryReceiver<super::actions::CheckPolicyResponse>> {
+        self.client.unary_call_async(&ACTION_CONTROLLER_CHECK_POLICY, request, options)
+    }
+
+    pub fn node_health(&self, request: &super::actions::NodeHealthRequest, options: ::grpcio::CallOption) -> ::grpcio::Result<super::actions::NodeHealthResponse> {
+        self.client.unary_call(&ACTION_CONTROLLER_NODE_HEALTH, request, options)
+    }
+
+    pub fn node_health_async(&self, request: &super::actions::NodeHealthRequest, options: ::grpcio::CallOption) -> ::grpcio::Result<::grpcio::ClientUnaryReceiver<super::actions::NodeHealthResponse>> {
+        self.client.unary_call_async(&ACTION_CONTROLLER_NODE_HEALTH, request, options)
+    }
 }
 
 pub trait ActionController {
@@ -125,6 +155,8 @@ pub trait ActionController {
     fn watch_action(&self, context: ::grpcio::RpcContext<'_>, request: super::actions::WatchActionRequest, sink: ::grpcio::ServerStreamingSink<super::actions::WatchActionResponse>);
     fn list_actions(&self, context: ::grpcio::RpcContext<'_>, request: super::actions::ListActionsRequest, sink: ::grpcio::UnarySink<super::actions::ListActionsResponse>);
     fn plan(&self, context: ::grpcio::RpcContext<'_>, request: super::actions::PlanRequest, sink: ::grpcio::UnarySink<super::actions::PlanResponse>);
+    fn check_policy(&self, context: ::grpcio::RpcContext<'_>, request: super::actions::CheckPolicyRequest, sink: ::grpcio::UnarySink<super::actions::CheckPolicyResponse>);
+    fn node_health(&self, context: ::grpcio::RpcContext<'_>, request: super::actions::NodeHealthRequest, sink: ::grpcio::UnarySink<super::actions::NodeHealthResponse>);
 }
 
 pub fn create_action_controller<S: ActionController + Send + Clone + 'static>(service: S) -> ::grpcio::Service {
@@ -143,5 +175,9 @@ pub fn create_action_controller<S: ActionController + Send + Clone + 'static>(se
     builder = builder.add_unary_handler(&ACTION_CONTROLLER_LIST_ACTIONS, move |context, request, sink| instance.list_actions(context, request, sink));
     let instance = service.clone();
     builder = builder.add_unary_handler(&ACTION_CONTROLLER_PLAN, move |context, request, sink| instance.plan(context, request, sink));
+    let instance = service.clone();
+    builder = builder.add_unary_handler(&ACTION_CONTROLLER_CHECK_POLICY, move |context, request, sink| instance.check_policy(context, request, sink));
+    let instance = service.clone();
+    builder = builder.add_unary_handler(&ACTION_CONTROLLER_NODE_HEALTH, move |context, request, sink| instance.node_health(context, request, sink));
     builder.build()
 }

@@ -10,10 +10,13 @@ use crate::address::{self, Address};
 use crate::commands::actions::{ActionsArgs, CancelArgs};
 use crate::commands::apply::ApplyArgs;
 use crate::commands::generate::{CompletionsArgs, ManArgs};
+use crate::commands::offload::OffloadArgs;
 use crate::commands::output::{ExecArgs, LogsArgs};
 use crate::commands::plan::PlanArgs;
+use crate::commands::policy::PolicyArgs;
 use crate::commands::run::RunArgs;
-use crate::commands::verbs::{KillArgs, PlainArgs, RemoveArgs, StopArgs};
+use crate::commands::update::UpdateArgs;
+use crate::commands::verbs::{KillArgs, PlainArgs, RemoveArgs, RollbackArgs, StopArgs};
 use crate::commands::workloads::{GetArgs, PsArgs, StatsArgs, WaitArgs};
 use crate::exit::{self, Exit};
 use crate::screen::Format;
@@ -92,6 +95,10 @@ impl Global {
 pub enum Command {
     /// Launch what documents describe
     Apply(ApplyArgs),
+    /// Replace workloads by changed documents; the ones before are kept for a rollback
+    Update(UpdateArgs),
+    /// Return workloads to the documents that an update replaced
+    Rollback(RollbackArgs),
     /// Launch one container from an image
     Run(RunArgs),
     /// Start workloads that were stopped
@@ -111,12 +118,8 @@ pub enum Command {
     Resume(PlainArgs),
     /// End workloads with SIGKILL or another signal, at once
     Kill(KillArgs),
-    /// Replace workloads by changed documents
-    #[command(hide = true)]
-    Update(ApplyArgs),
-    /// Return workloads to their documents before
-    #[command(hide = true)]
-    Rollback(PlainArgs),
+    /// Move a workload to another node
+    Offload(OffloadArgs),
     /// Checkpoint workloads to disk
     #[command(hide = true)]
     Hibernate(PlainArgs),
@@ -144,7 +147,9 @@ pub enum Command {
     Wait(WaitArgs),
     /// List actions, or follow one
     Actions(ActionsArgs),
-    /// Ask whether the daemon takes requests
+    /// Ask what policy says
+    Policy(PolicyArgs),
+    /// Ask whether the daemon takes requests, and how its engines and store are
     Health,
     /// Print the completions of a shell
     Completions(CompletionsArgs),
@@ -224,6 +229,11 @@ mod tests {
             "actionctl stop",
             "actionctl stop --grace 30 web",
             "actionctl apply",
+            "actionctl offload web",
+            "actionctl offload --to B",
+            "actionctl rollback",
+            "actionctl policy",
+            "actionctl policy check fly web",
             "actionctl apply -f a --wait --async",
             "actionctl wait web",
             "actionctl wait web --for sunshine",

@@ -6,14 +6,16 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use grpcio::{
     CallOption, ChannelBuilder, ClientSStreamReceiver, ClientUnaryReceiver, ConnectivityState, EnvBuilder, Environment,
+    RpcStatusCode,
 };
 
 use crate::address::Address;
 use crate::api::{
-    Action, ActionControllerClient, ActionSpec, CancelActionRequest, CancelActionResponse, ExecRequest, ExecResponse,
-    ExecuteActionRequest, ExecuteActionResponse, GetActionRequest, GetWorkloadRequest, HealthCheckRequest,
-    HealthClient, ListActionsRequest, ListActionsResponse, ListWorkloadsRequest, ListWorkloadsResponse, LogsRequest,
-    LogsResponse, Outcome, Plan, PlanRequest, ServingStatus, StatsRequest, StatsResponse, WaitRequest, WaitResponse,
+    Action, ActionControllerClient, ActionSpec, CancelActionRequest, CancelActionResponse, CheckPolicyRequest,
+    CheckPolicyResponse, ExecRequest, ExecResponse, ExecuteActionRequest, ExecuteActionResponse, GetActionRequest,
+    GetWorkloadRequest, HealthCheckRequest, HealthClient, ListActionsRequest, ListActionsResponse,
+    ListWorkloadsRequest, ListWorkloadsResponse, LogsRequest, LogsResponse, NodeHealthRequest, NodeHealthResponse,
+    Outcome, Plan, PlanRequest, ServingStatus, StatsRequest, StatsResponse, WaitRequest, WaitResponse,
     WatchActionRequest, WatchActionResponse, Workload, WorkloadsClient,
 };
 use crate::exit::Exit;
@@ -146,6 +148,12 @@ impl Client {
         Ok(answer.plan.unwrap_or_default())
     }
 
+    /// What policy says of an action.
+    pub fn check_policy(&self, spec: &ActionSpec) -> Result<CheckPolicyResponse> {
+        let request = CheckPolicyRequest { action: Some(spec.clone()).into(), ..Default::default() };
+        self.told(self.actions.check_policy(&request, self.within(QUERY_LIMIT)))
+    }
+
     /// All workloads, of one Package where one is named.
     pub fn workloads(&self, package: &str) -> Result<ListWorkloadsResponse> {
         let mut request = ListWorkloadsRequest { page_size: PAGE, package: package.to_owned(), ..Default::default() };
@@ -194,6 +202,14 @@ impl Client {
     pub fn health(&self) -> Result<ServingStatus> {
         let answer = self.told(self.health.check(&HealthCheckRequest::default(), self.within(QUERY_LIMIT)))?;
         Ok(answer.status.enum_value_or_default())
+    }
+
+    /// How the node is; `None` from a daemon that does not know the question.
+    pub fn node_health(&self) -> Result<Option<NodeHealthResponse>> {
+        match self.actions.node_health(&NodeHealthRequest::default(), self.within(QUERY_LIMIT)) {
+            Err(grpcio::Error::RpcFailure(status)) if status.code() == RpcStatusCode::UNIMPLEMENTED => Ok(None),
+            answer => self.told(answer).map(Some),
+        }
     }
 
     /// The limit given on the command line, or else this one.

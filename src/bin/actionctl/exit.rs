@@ -126,6 +126,8 @@ impl Exit {
         let status = outcome.error.as_ref().map_or(RpcStatusCode::OK, |error| RpcStatusCode::from(error.status));
         let late = status == RpcStatusCode::DEADLINE_EXCEEDED;
         match outcome.state.enum_value_or_default() {
+            // A part that failed is a failure, whatever the whole is called.
+            ActionState::ACTION_STATE_SUCCEEDED if !outcome.failed.is_empty() => Self::Failed,
             ActionState::ACTION_STATE_QUEUED
             | ActionState::ACTION_STATE_RUNNING
             | ActionState::ACTION_STATE_UNDOING
@@ -222,6 +224,13 @@ mod tests {
         for state in [ActionState::ACTION_STATE_QUEUED, ActionState::ACTION_STATE_SUCCEEDED] {
             assert_eq!(Exit::of_outcome(&outcome(state, RpcStatusCode::OK)), Exit::Ok);
         }
+    }
+
+    #[test]
+    fn action_with_a_workload_that_failed_is_no_success() {
+        let failed = vec![crate::api::FailedWorkload::default()];
+        let whole = outcome(ActionState::ACTION_STATE_SUCCEEDED, RpcStatusCode::OK);
+        assert_eq!(Exit::of_outcome(&Outcome { failed, ..whole }), Exit::Failed);
     }
 
     #[test]

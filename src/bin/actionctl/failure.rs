@@ -116,13 +116,17 @@ impl Failure {
     /// An action that did not succeed: what it was, the step that failed, and what is left.
     pub fn of_outcome(outcome: Outcome) -> Self {
         let detail = outcome.error.clone().into_option();
-        let reason = match &detail {
-            Some(detail) => with_code(detail),
-            None => outcome.message.clone(),
-        };
+        let reason = reason(&outcome);
         let state = word(outcome.state);
         let head = format!("{} of {} {state}", word(outcome.verb), text::or_dash(&outcome.target));
         let mut failure = Self::new(Exit::of_outcome(&outcome), format!("{head}: {reason}"));
+        for workload in &outcome.failed {
+            let error = workload.error.get_or_default();
+            failure = failure.note("failed", format!("{}: {}", workload.name, with_code(error)));
+            if !error.hint.is_empty() {
+                failure = failure.note("hint", format!("{}: {}", workload.name, error.hint));
+            }
+        }
         for step in &outcome.steps {
             match step.state.enum_value_or_default() {
                 StepState::STEP_STATE_FAILED | StepState::STEP_STATE_UNDO_FAILED => {
@@ -147,7 +151,8 @@ impl Failure {
         if outcome.state.enum_value() != Ok(ActionState::ACTION_STATE_REFUSED) {
             failure = failure.note("action", &*outcome.action_id);
         }
-        if let Some(detail) = &detail {
+        // Of single workloads that failed, the hints are given.
+        if let Some(detail) = detail.as_ref().filter(|_| outcome.failed.is_empty()) {
             failure = failure.hint(&*detail.hint);
         }
         Self { detail: detail.map(Box::new), outcome: Some(Box::new(outcome)), ..failure }
@@ -161,6 +166,29 @@ impl Failure {
             lines.push(format!("  {} {}", label(&format!("{name}:")), text::clean(note)));
         }
         lines.join("\n")
+    }
+}
+
+/// Why an action did not succeed, in one sentence. Where single workloads failed the daemon's own sentence names each
+/// with its reason; they are listed below it here.
+fn reason(outcome: &Outcome) -> String {
+    let is_of_some = match outcome.state.enum_value_or_default() {
+        ActionState::ACTION_STATE_SUCCEEDED | ActionState::ACTION_STATE_REFUSED | ActionState::ACTION_STATE_FAILED => {
+            !outcome.failed.is_empty()
+        }
+        ActionState::ACTION_STATE_UNSPECIFIED
+        | ActionState::ACTION_STATE_QUEUED
+        | ActionState::ACTION_STATE_RUNNING
+        | ActionState::ACTION_STATE_UNDOING
+        | ActionState::ACTION_STATE_CANCELLED
+        | ActionState::ACTION_STATE_SKIPPED
+        | ActionState::ACTION_STATE_INTERRUPTED => false,
+    };
+    match (outcome.failed.len(), outcome.error.as_ref()) {
+        (1, _) if is_of_some => String::from("one workload did not succeed"),
+        (several, _) if is_of_some => format!("{several} workloads did not succeed"),
+        (_, Some(detail)) => with_code(detail),
+        (_, None) => outcome.message.clone(),
     }
 }
 
@@ -188,7 +216,7 @@ mod tests {
     use protobuf::well_known_types::any::Any;
 
     use super::*;
-    use crate::api::{StepResult, Verb};
+    use crate::api::{FailedWorkload, StepResult, Verb};
 
     fn any(name: &str, message: &impl Message) -> Any {
         Any {
@@ -260,6 +288,27 @@ mod tests {
             "error: launch of web failed: grace_ms must be below 3600000 (INVALID_FIELD)\n  \
              step: start web_main (failed): exited with 1\n  at: parameters.grace_ms\n  left: container web_main\n  \
              action: a-1\n  hint: use a shorter grace"
+        );
+    }
+
+    #[test]
+    fn workloads_that_failed_are_listed_with_reason_and_hint() {
+        let failed = FailedWorkload { name: "log".to_owned(), error: Some(detail()).into(), ..Default::default() };
+        let outcome = Outcome {
+            verb: Verb::VERB_UPDATE.into(),
+            target: "lane".to_owned(),
+            state: ActionState::ACTION_STATE_FAILED.into(),
+            error: Some(ErrorDetail { message: "1 of 2 workloads failed: log: ...".to_owned(), ..detail() }).into(),
+            failed: vec![failed],
+            ..Default::default()
+        };
+        let failure = Failure::of_outcome(outcome);
+        assert_eq!(failure.exit, Exit::Failed);
+        assert_eq!(
+            failure.render(str::to_owned),
+            "error: update of lane failed: one workload did not succeed\n  \
+             failed: log: grace_ms must be below 3600000 (INVALID_FIELD)\n  hint: log: use a shorter grace\n  \
+             at: parameters.grace_ms"
         );
     }
 

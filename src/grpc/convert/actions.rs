@@ -158,7 +158,8 @@ fn failure(failure: Failure) -> wire::ErrorDetail {
     }
 }
 
-fn warning(warning: Warning) -> wire::Warning {
+/// What a caller should know.
+pub(super) fn warning(warning: Warning) -> wire::Warning {
     wire::Warning { path: warning.path, line: warning.line, message: warning.message, ..Default::default() }
 }
 

@@ -80,6 +80,11 @@ pub fn plan(request: actions::PlanRequest) -> Result<Vec<ActionRequest>> {
     specs.map(|(index, action)| spec(MessageField::some(action), &format!("actions[{index}]"), true)).collect()
 }
 
+/// The action that `CheckPolicy` asks about.
+pub fn check_policy(request: actions::CheckPolicyRequest) -> Result<ActionRequest> {
+    spec(request.action, "action", false)
+}
+
 /// Which actions are listed.
 pub fn list_actions(request: actions::ListActionsRequest) -> Result<ListActions> {
     Ok(ListActions {

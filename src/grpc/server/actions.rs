@@ -4,20 +4,27 @@ use std::sync::Arc;
 
 use grpcio::{RpcContext, RpcStatus, ServerStreamingSink, UnarySink};
 
+use super::HealthState;
 use super::calls::{Calls, Served};
-use crate::grpc::convert::{actions as encode, requests as decode};
+use crate::dispatch::service::NodeHealth;
+use crate::grpc::convert::{actions as encode, health, policy, requests as decode};
 use crate::grpc::status;
 use crate::model::action::{ActionState, Outcome};
 use crate::proto::actions::{
-    Action, CancelActionRequest, CancelActionResponse, ExecuteActionRequest, ExecuteActionResponse,
-    ExecuteBatchRequest, ExecuteBatchResponse, GetActionRequest, ListActionsRequest, ListActionsResponse, PlanRequest,
-    PlanResponse, WatchActionRequest, WatchActionResponse,
+    Action, CancelActionRequest, CancelActionResponse, CheckPolicyRequest, CheckPolicyResponse, ExecuteActionRequest,
+    ExecuteActionResponse, ExecuteBatchRequest, ExecuteBatchResponse, GetActionRequest, ListActionsRequest,
+    ListActionsResponse, NodeHealthRequest, NodeHealthResponse, PlanRequest, PlanResponse, WatchActionRequest,
+    WatchActionResponse,
 };
 use crate::proto::actions_grpc::ActionController;
 
 /// Handlers of the calls about actions.
 #[derive(Clone)]
-pub(super) struct Actions(pub Arc<Calls>);
+pub(super) struct Actions {
+    pub calls: Arc<Calls>,
+    /// What the daemon says of its own end.
+    pub health: Arc<HealthState>,
+}
 
 impl ActionController for Actions {
     fn execute_action(
@@ -32,7 +39,7 @@ impl ActionController for Actions {
             let (action, wait) = decode::execute(request)?;
             Ok(if wait { service.execute(action) } else { service.accept(action) })
         };
-        self.0.answer(&context, sink, about, begin, move |outcome| reply(outcome, no_wait));
+        self.calls.answer(&context, sink, about, begin, move |outcome| reply(outcome, no_wait));
     }
 
     fn cancel_action(
@@ -46,7 +53,7 @@ impl ActionController for Actions {
             let (id, reason, wait) = decode::cancel(request)?;
             Ok(service.cancel(&id, &reason, wait))
         };
-        self.0.answer(&context, sink, about, begin, |answer| Ok(encode::cancelled(answer)));
+        self.calls.answer(&context, sink, about, begin, |answer| Ok(encode::cancelled(answer)));
     }
 
     fn execute_batch(
@@ -60,13 +67,13 @@ impl ActionController for Actions {
             let outcomes = outcomes.into_iter().map(encode::outcome).collect();
             Ok(ExecuteBatchResponse { outcomes, ..Default::default() })
         };
-        self.0.answer(&context, sink, about, |service| Ok(service.batch(decode::batch(request)?)), finish);
+        self.calls.answer(&context, sink, about, |service| Ok(service.batch(decode::batch(request)?)), finish);
     }
 
     fn get_action(&self, context: RpcContext<'_>, request: GetActionRequest, sink: UnarySink<Action>) {
         let about = request.action_id.clone();
         let begin = |service: &Served| Ok(service.get_action(&decode::action_id(request.action_id)?));
-        self.0.answer(&context, sink, about, begin, |view| Ok(encode::action(view)));
+        self.calls.answer(&context, sink, about, begin, |view| Ok(encode::action(view)));
     }
 
     fn watch_action(
@@ -77,19 +84,35 @@ impl ActionController for Actions {
     ) {
         let about = request.action_id.clone();
         let begin = |service: &Served| Ok(service.watch(&decode::action_id(request.action_id)?));
-        self.0.stream(&context, sink, about, begin, |event| Ok(encode::event(event)));
+        self.calls.stream(&context, sink, about, begin, |event| Ok(encode::event(event)));
     }
 
     fn list_actions(&self, context: RpcContext<'_>, request: ListActionsRequest, sink: UnarySink<ListActionsResponse>) {
         let about = request.target.clone();
         let begin = |service: &Served| Ok(service.list_actions(decode::list_actions(request)?));
-        self.0.answer(&context, sink, about, begin, |page| Ok(encode::action_page(page)));
+        self.calls.answer(&context, sink, about, begin, |page| Ok(encode::action_page(page)));
     }
 
     fn plan(&self, context: RpcContext<'_>, request: PlanRequest, sink: UnarySink<PlanResponse>) {
         let about = format!("{} actions", request.actions.len());
         let finish = |plan| Ok(PlanResponse { plan: Some(encode::plan_view(plan)).into(), ..Default::default() });
-        self.0.answer(&context, sink, about, |service| Ok(service.plan(decode::plan(request)?)), finish);
+        self.calls.answer(&context, sink, about, |service| Ok(service.plan(decode::plan(request)?)), finish);
+    }
+
+    fn check_policy(&self, context: RpcContext<'_>, request: CheckPolicyRequest, sink: UnarySink<CheckPolicyResponse>) {
+        let about = request.action.target.clone();
+        let begin = |service: &Served| Ok(service.check_policy(decode::check_policy(request)?));
+        self.calls.answer(&context, sink, about, begin, |answer| Ok(policy::answer(answer)));
+    }
+
+    fn node_health(&self, context: RpcContext<'_>, _: NodeHealthRequest, sink: UnarySink<NodeHealthResponse>) {
+        let state = Arc::clone(&self.health);
+        // A daemon that is ending says so before the service does.
+        let finish = move |told: NodeHealth| {
+            let serving = told.serving && !state.is_ending();
+            Ok(health::node(NodeHealth { serving, ..told }))
+        };
+        self.calls.answer(&context, sink, String::new(), |service| Ok(service.node_health()), finish);
     }
 }
 

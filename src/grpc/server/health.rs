@@ -49,6 +49,11 @@ impl HealthState {
         self.changed();
     }
 
+    /// Whether NOT_SERVING was said.
+    pub(super) fn is_ending(&self) -> bool {
+        self.lock().not_serving
+    }
+
     /// Makes watchers look again. To be called by whoever changes what `Service::is_serving` answers.
     pub fn changed(&self) {
         let watchers = std::mem::take(&mut self.lock().watchers);
@@ -71,7 +76,7 @@ pub(super) struct Health {
 
 impl Health {
     fn status(&self) -> ServingStatus {
-        let serving = !self.state.lock().not_serving && self.calls.service().is_ok_and(|service| service.is_serving());
+        let serving = !self.state.is_ending() && self.calls.service().is_ok_and(|service| service.is_serving());
         if serving { ServingStatus::SERVING } else { ServingStatus::NOT_SERVING }
     }
 

@@ -182,12 +182,13 @@ impl Server {
         let threads = PollThreads::start(config.poll_threads.max(1));
         let streams = Streams::new(config.streams_per_peer, config.streams_unix);
         let calls = Arc::new(Calls::new(service, streams));
+        let actions = actions::Actions { calls: Arc::clone(&calls), health: Arc::clone(&health) };
         let workloads = workloads::Workloads { calls: Arc::clone(&calls), clock };
         let watched = health::Health { calls: Arc::clone(&calls), state: Arc::clone(&health) };
         let pullpiri = pullpiri.map(|pullpiri| Arc::new(Calls::new(pullpiri, Streams::new(0, 0))));
         let mut builder = ServerBuilder::new(threads.environment())
             .channel_args(connections(config, &threads).build_args())
-            .register_service(actions_grpc::create_action_controller(actions::Actions(Arc::clone(&calls))))
+            .register_service(actions_grpc::create_action_controller(actions))
             .register_service(workloads_grpc::create_workloads(workloads))
             .register_service(health_grpc::create_health(watched));
         if let Some(calls) = &pullpiri {

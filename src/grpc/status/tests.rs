@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::error::ErrorCode;
-use crate::proto::actions::{ActionState, StepResult, WorkloadResult};
+use crate::proto::actions::{ActionState, FailedWorkload, StepResult, WorkloadResult};
 
 const KINDS: [ErrorKind; 13] = [
     ErrorKind::InvalidArgument,
@@ -88,10 +88,18 @@ fn failed(steps: usize, text: &str) -> Outcome {
         target: "lane-core".into(),
         state: ActionState::ACTION_STATE_FAILED.into(),
         message: text.into(),
-        error: MessageField::some(error),
+        error: MessageField::some(error.clone()),
         steps: (0..steps).map(step).collect(),
         left: vec![text.to_owned(); steps],
         warnings: vec![Warning { message: text.into(), ..Warning::default() }; steps],
+        failed: vec![
+            FailedWorkload {
+                name: text.into(),
+                error: MessageField::some(error.clone()),
+                ..Default::default()
+            };
+            steps
+        ],
         workloads: vec![WorkloadResult { name: text.into(), ..WorkloadResult::default() }; steps],
         ..Outcome::default()
     }

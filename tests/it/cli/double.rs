@@ -33,6 +33,8 @@ struct Memory {
 #[derive(Clone, Default)]
 struct Services {
     memory: Arc<Mutex<Memory>>,
+    /// Knows no call that came after the first version.
+    is_old: bool,
     // Calls that are never answered. A future that nobody wakes would be dropped, which ends its call.
     unanswered: Arc<Mutex<Vec<Box<dyn std::any::Any + Send>>>>,
 }
@@ -47,8 +49,16 @@ pub struct Double {
 
 impl Double {
     pub fn start() -> Self {
+        Self::with(Services::default())
+    }
+
+    /// Of a version that does not know the calls `CheckPolicy` and `NodeHealth`.
+    pub fn old() -> Self {
+        Self::with(Services { is_old: true, ..Services::default() })
+    }
+
+    fn with(services: Services) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let services = Services::default();
         let environment = Arc::new(EnvBuilder::new().cq_count(1).name_prefix("double").build());
         let mut server = ServerBuilder::new(environment)
             .register_service(create_action_controller(services.clone()))
@@ -135,6 +145,23 @@ fn end(spec: &ActionSpec) -> Outcome {
         "cancelled" => {
             failed(ActionState::ACTION_STATE_CANCELLED, RpcStatusCode::CANCELLED, "CANCELLED", "cancelled by ops")
         }
+        "partly" => Outcome {
+            failed: vec![FailedWorkload {
+                name: "log".to_owned(),
+                error: MessageField::some(detail(
+                    RpcStatusCode::NOT_FOUND,
+                    "IMAGE_UNAVAILABLE",
+                    "the image is nowhere",
+                )),
+                ..Default::default()
+            }],
+            ..failed(
+                ActionState::ACTION_STATE_FAILED,
+                RpcStatusCode::NOT_FOUND,
+                "IMAGE_UNAVAILABLE",
+                "1 of 2 workloads failed: log: the image is nowhere",
+            )
+        },
         "differs" => failed(
             ActionState::ACTION_STATE_REFUSED,
             RpcStatusCode::FAILED_PRECONDITION,
@@ -211,6 +238,13 @@ fn answer<T: Send + 'static>(context: &RpcContext<'_>, sink: UnarySink<T>, resul
             Err(status) => sink.fail(status).await,
         };
     });
+}
+
+impl Services {
+    /// The answer, or that the call is not known.
+    fn unless_old<T>(&self, told: T) -> Result<T, RpcStatus> {
+        if self.is_old { Err(RpcStatus::new(RpcStatusCode::UNIMPLEMENTED)) } else { Ok(told) }
+    }
 }
 
 impl ActionController for Services {
@@ -334,6 +368,34 @@ impl ActionController for Services {
             plan.errors = vec![detail(RpcStatusCode::NOT_FOUND, "WORKLOAD_NOT_FOUND", "no such workload")];
         }
         answer(&context, sink, Ok(PlanResponse { plan: MessageField::some(plan), ..Default::default() }));
+    }
+
+    fn check_policy(&self, context: RpcContext<'_>, request: CheckPolicyRequest, sink: UnarySink<CheckPolicyResponse>) {
+        let spec = request.action.unwrap_or_default();
+        let refused = PolicyVerdict {
+            workload: "log".to_owned(),
+            rule: "rule 'night' of /p.yaml".to_owned(),
+            reason: format!("no {} at night", spec.parameters.target_node),
+            suggested_node: "ZONE1".to_owned(),
+            ..Default::default()
+        };
+        let allowed = PolicyVerdict { allowed: true, ..Default::default() };
+        let is_refused = spec.target == "refused";
+        let verdicts = if is_refused { vec![allowed, refused] } else { vec![allowed] };
+        let told = CheckPolicyResponse { verdicts, allowed: !is_refused, ..Default::default() };
+        answer(&context, sink, self.unless_old(told));
+    }
+
+    fn node_health(&self, context: RpcContext<'_>, _: NodeHealthRequest, sink: UnarySink<NodeHealthResponse>) {
+        let store = StoreHealth { backend: "etcd".to_owned(), outcomes_bound: 1000, ..Default::default() };
+        let told = NodeHealthResponse {
+            serving: true,
+            node: "HPC".to_owned(),
+            version: "0.1.0".to_owned(),
+            store: MessageField::some(store),
+            ..Default::default()
+        };
+        answer(&context, sink, self.unless_old(told));
     }
 }
 

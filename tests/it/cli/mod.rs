@@ -1,6 +1,8 @@
 //! `actionctl` as a user has it: the real binary, against a daemon's double on the real wire.
 
 mod double;
+mod looks;
+mod verbs;
 
 use std::fs::File;
 use std::io::Read;
@@ -107,6 +109,8 @@ fn help_lists_every_command_and_exit_code() {
     let text = ended.text();
     for command in [
         "apply",
+        "update",
+        "rollback",
         "run",
         "start",
         "stop",
@@ -116,6 +120,7 @@ fn help_lists_every_command_and_exit_code() {
         "pause",
         "resume",
         "kill",
+        "offload",
         "cancel",
         "plan",
         "ps",
@@ -125,6 +130,7 @@ fn help_lists_every_command_and_exit_code() {
         "stats",
         "wait",
         "actions",
+        "policy",
         "health",
         "completions",
         "man",
@@ -132,7 +138,9 @@ fn help_lists_every_command_and_exit_code() {
         assert!(text.lines().any(|line| line.starts_with(&format!("  {command} "))), "{command}\n{text}");
     }
     assert!(text.contains("refused before any effect"), "{text}");
-    assert!(!text.contains("hibernate"), "what is not built is not offered: {text}");
+    for hidden in ["hibernate", "wake", "scale"] {
+        assert!(!text.contains(hidden), "what is not built is not offered: {text}");
+    }
 }
 
 #[test]
@@ -173,12 +181,16 @@ fn completions_and_manual_pages_are_made() {
     for shell in ["bash", "zsh", "fish"] {
         let ended = run(&["completions", shell]);
         assert_eq!(ended.code, Some(0));
-        assert!(ended.text().contains("actionctl"), "{shell}");
+        for word in ["actionctl", "update", "rollback", "offload", "partial"] {
+            assert!(ended.text().contains(word), "{shell}: {word}");
+        }
     }
     assert!(run(&["man"]).text().contains(".TH actionctl 1"));
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(run(&["man", folder.path().to_str().unwrap()]).code, Some(0));
-    for page in ["actionctl.1", "actionctl-stop.1", "actionctl-get-workload.1"] {
+    for page in
+        ["actionctl.1", "actionctl-stop.1", "actionctl-get-workload.1", "actionctl-update.1", "actionctl-offload.1"]
+    {
         assert!(std::fs::read_to_string(folder.path().join(page)).unwrap().contains(".TH"), "{page}");
     }
     assert!(!folder.path().join("actionctl-hibernate.1").exists());
@@ -503,11 +515,10 @@ fn command_in_a_container_gives_its_own_code() {
 }
 
 #[test]
-fn wait_and_health_answer_with_their_codes() {
+fn wait_answers_with_its_code() {
     let double = Double::start();
     assert_eq!(ask(&double, &["wait", "web", "--for", "running"]).text(), "web is running\n");
     let late = ask(&double, &["wait", "web", "--for", "gone", "--timeout", "300ms"]);
     assert_eq!(late.code, Some(4));
     assert!(late.err.contains("not so within 300 ms"), "{}", late.err);
-    assert_eq!(ask(&double, &["health"]).text(), "serving\n");
 }

@@ -5,16 +5,21 @@ mod bounds;
 mod cancels;
 mod clients;
 mod daemons;
+mod health;
 mod identity;
 mod order;
 mod plans;
+mod policy;
+mod policy_server;
 mod progress;
 mod refusals;
+mod replacing;
 mod syncs;
 mod urgent;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Output;
 use std::time::{Duration, Instant};
 
 use actioncontroller::grpc::status::{Details, details};
@@ -101,6 +106,23 @@ fn cancel(daemon: &DaemonProcess, id: &str) -> grpcio::Result<CancelActionRespon
 
 fn workload(daemon: &DaemonProcess, name: &str) -> grpcio::Result<Workload> {
     daemon.workloads().get_workload(&GetWorkloadRequest { name: name.into(), ..Default::default() }, options())
+}
+
+/// Runs `actionctl`, which has to end with this code; gives what it printed on stdout and stderr.
+#[track_caller]
+fn ctl(daemon: &DaemonProcess, code: i32, arguments: &[&str]) -> (String, String) {
+    let Output { status, stdout, stderr } = daemon.ctl(arguments);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (out, err) = (text(&stdout), text(&stderr));
+    assert_eq!(status.code(), Some(code), "{arguments:?}\n{out}\n{err}");
+    (out, err)
+}
+
+/// A file with this text in the daemon's folder.
+fn file(daemon: &DaemonProcess, name: &str, text: &str) -> PathBuf {
+    let path = daemon.path(name);
+    fs::write(&path, text).unwrap();
+    path
 }
 
 /// What the simulator keeps.

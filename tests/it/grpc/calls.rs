@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use actioncontroller::proto::actions::watch_action_response::Event;
 use actioncontroller::proto::actions::{
-    ActionSpec, ActionState, BatchEntry, CancelActionRequest, ExecuteActionRequest, ExecuteBatchRequest,
-    GetActionRequest, ListActionsRequest, Parameters, PlanRequest, Verb, WatchActionRequest,
+    ActionSpec, ActionState, BatchEntry, CancelActionRequest, CheckPolicyRequest, ExecuteActionRequest,
+    ExecuteBatchRequest, GetActionRequest, ListActionsRequest, NodeHealthRequest, Parameters, PlanRequest, Verb,
+    WatchActionRequest,
 };
 use actioncontroller::proto::health::HealthCheckRequest;
 use actioncontroller::proto::health::health_check_response::ServingStatus;
@@ -123,6 +124,47 @@ fn actions_are_got_listed_and_planned() {
     let plan = client.plan(&PlanRequest { actions: vec![spec], ..Default::default() }, long()).unwrap().plan.unwrap();
     assert_eq!((plan.steps[0].title.as_str(), plan.stage_count), ("create lane_core", 1));
     assert_eq!(plan.errors[0].code, "INVALID_FIELD");
+}
+
+#[test]
+fn policy_is_asked_about_an_action_and_answers_by_workload() {
+    let rig = Rig::new();
+    let ask = |target: &str| {
+        let request = CheckPolicyRequest { action: stop_of(target).action, ..Default::default() };
+        rig.actions().check_policy(&request, long()).unwrap()
+    };
+    let allowed = ask("lane");
+    assert_eq!((allowed.allowed, allowed.verdicts.len()), (true, 1));
+    assert!(allowed.verdicts[0].allowed && allowed.verdicts[0].workload.is_empty());
+    assert_eq!(rig.service.last(), "check_policy stop lane");
+    let refused = ask(FAILS);
+    assert_eq!((refused.allowed, refused.verdicts.len()), (false, 2));
+    let log = &refused.verdicts[1];
+    assert_eq!((log.workload.as_str(), log.allowed), ("log", false));
+    assert_eq!((log.rule.as_str(), log.reason.as_str()), ("rule 'night' of /p.yaml", "not at night"));
+    assert_eq!((log.suggested_node.as_str(), log.unanswered.as_str()), ("ZONE1", ""));
+    let (code, details) = refusal(rig.actions().check_policy(&CheckPolicyRequest::default(), long()));
+    assert_eq!((code, details.error.field.as_str()), (RpcStatusCode::INVALID_ARGUMENT, "action"));
+}
+
+#[test]
+fn node_health_tells_engines_store_and_misses_and_that_the_daemon_is_ending() {
+    let rig = Rig::new();
+    let ask = || rig.actions().node_health(&NodeHealthRequest::default(), long()).unwrap();
+    let health = ask();
+    assert_eq!((health.serving, health.node.as_str(), health.version.as_str()), (true, "HPC", "0.1.0"));
+    let engines: Vec<_> =
+        health.engines.iter().map(|of| (&*of.name, of.available, &*of.version, &*of.reason)).collect();
+    assert_eq!(engines, [("docker", false, "", "no such socket"), ("podman", true, "5.4", "")]);
+    let store = health.store.unwrap();
+    assert_eq!((store.backend.as_str(), store.problem.as_str()), ("etcd", "away"));
+    let counts = [store.outcomes_waiting, store.outcomes_bound, store.states_waiting, store.outcomes_owed];
+    assert_eq!((counts, store.set_aside), ([1, 2, 3, 4], 5));
+    let misses = &health.deadline_misses[0];
+    assert_eq!((&*misses.schedule, &*misses.node, &*misses.task, misses.count), ("s", "HPC", "t", 6));
+    assert_eq!(misses.last_at.seconds, 7);
+    rig.health.not_serving();
+    assert!(!ask().serving, "a daemon that is ending says so");
 }
 
 #[test]

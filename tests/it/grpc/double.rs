@@ -8,15 +8,17 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
+use actioncontroller::application::faults::Misses;
 use actioncontroller::dispatch::service::{
-    ActionView, Batch, Cancelled, ExecQuery, Later, ListActions, LogsQuery, Page, PageQuery, PlanView, Progress,
-    Service, StepView, Stepwise, WaitQuery, WatchEvent, WorkloadView,
+    ActionView, Batch, Cancelled, ExecQuery, Later, ListActions, LogsQuery, NodeHealth, Page, PageQuery, PlanView,
+    PolicyAnswer, Progress, Service, StepView, Stepwise, StoreHealth, WaitQuery, WatchEvent, WorkloadView,
 };
 use actioncontroller::error::{Error, ErrorCode, ErrorKind, Result};
 use actioncontroller::model::action::{ActionRequest, ActionState, Failure, Outcome, Phases, StepState, Verb};
 use actioncontroller::model::plan::{Step, StepOp};
 use actioncontroller::model::state::WorkloadState;
-use actioncontroller::runtime::adapter::{ContainerStats, ExecOutcome, LogChunk, OutputStream};
+use actioncontroller::policy::{Ruling, WorkloadRuling};
+use actioncontroller::runtime::adapter::{ContainerStats, ExecOutcome, LogChunk, OutputStream, Probe};
 use futures_util::Stream;
 
 /// Targets and workloads whose names say what becomes of them.
@@ -240,6 +242,41 @@ impl Service for Double {
         self.note(format!("plan {}", requests.len()));
         let errors = vec![Error::invalid("spec", "no")];
         now(PlanView { steps: vec![step()], stages: 1, warnings: vec![], errors })
+    }
+
+    fn check_policy(&self, request: ActionRequest) -> Later<PolicyAnswer> {
+        self.note(format!("check_policy {} {}", request.verb, request.target));
+        let ruled = |workload: &str, ruling| WorkloadRuling { workload: workload.to_owned(), ruling };
+        let (rule, reason) = ("rule 'night' of /p.yaml".to_owned(), "not at night".to_owned());
+        let denied = Ruling::Denied { rule, reason, suggested_node: "ZONE1".to_owned() };
+        let rulings = match request.target.as_str() {
+            FAILS => vec![ruled("core", Ruling::Allowed), ruled("log", denied)],
+            _ => vec![ruled("", Ruling::Allowed)],
+        };
+        now(PolicyAnswer { rulings, warnings: vec![] })
+    }
+
+    fn node_health(&self) -> Later<NodeHealth> {
+        self.note("node_health".to_owned());
+        let away = Probe::Unavailable { reason: "no such socket".to_owned() };
+        let here = Probe::Available { version: "5.4".to_owned(), api: "5".to_owned() };
+        let (schedule, node, task) = ("s".to_owned(), "HPC".to_owned(), "t".to_owned());
+        now(NodeHealth {
+            serving: self.is_serving(),
+            node: "HPC".to_owned(),
+            version: "0.1.0".to_owned(),
+            engines: BTreeMap::from([("docker".to_owned(), away), ("podman".to_owned(), here)]),
+            store: StoreHealth {
+                backend: "etcd".to_owned(),
+                problem: "away".to_owned(),
+                outcomes_waiting: 1,
+                outcomes_bound: 2,
+                states_waiting: 3,
+                outcomes_owed: 4,
+                set_aside: 5,
+            },
+            misses: BTreeMap::from([((schedule, node, task), Misses { count: 6, last_ms: 7_000 })]),
+        })
     }
 
     fn list_workloads(&self, page: PageQuery, package: &str) -> Later<Page<WorkloadView>> {

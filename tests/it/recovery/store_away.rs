@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actioncontroller::action::{Outside, Pipeline, Ports, Settings, SettingsCell};
+use actioncontroller::application::health::{Health, StoreSources};
 use actioncontroller::application::history::History;
 use actioncontroller::application::status::Status;
 use actioncontroller::clock::{Deadline, SystemClock};
@@ -112,10 +113,12 @@ impl Rig {
             outside: Outside::none(Documents::own(records.clone())),
             outbox: None,
         });
+        let stores = StoreSources { backend: "embedded", own: records.clone(), shared: None, outbox: None };
         let ports = DispatchPorts {
             act: Arc::new(pipeline),
-            status: Arc::new(Status::new(records.clone(), engines, settings)),
+            status: Arc::new(Status::new(records.clone(), Arc::clone(&engines), settings)),
             history: Arc::new(History::new(records.clone())),
+            health: Arc::new(Health::new("test".to_owned(), engines, stores, Arc::default())),
             clock: Arc::new(SystemClock),
             prune: Box::new(|_, _| Ok(0)),
             told: None,

@@ -149,7 +149,8 @@ impl DaemonProcess {
         until("the daemon ends", Duration::from_secs(40), || child.try_wait().unwrap())
     }
 
-    fn channel(&self) -> Channel {
+    /// A connection of its own.
+    pub fn channel(&self) -> Channel {
         ChannelBuilder::new(Arc::clone(&self.environment)).connect(&self.address())
     }
 

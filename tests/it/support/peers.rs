@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use actioncontroller::proto::nodeagent_workload::{HandleWorkloadRequest, HandleWorkloadResponse, WorkloadCommand};
 use actioncontroller::proto::pharos::{RequestNetworkPodRequest, RequestNetworkPodResponse};
+use actioncontroller::proto::policy::{ValidateActionRequest, ValidateActionResponse};
 use actioncontroller::proto::policymanager::{CheckNodePolicyRequest, CheckNodePolicyResponse};
 use actioncontroller::proto::rocksdbservice as rocks;
 use actioncontroller::proto::schedinfo;
@@ -338,6 +339,30 @@ pub fn policy_manager(allowed: Arc<Mutex<Vec<String>>>) -> StandIn {
             ..Default::default()
         })
     })
+}
+
+/// What a v1 policy server refuses: verbs, workloads or targets, each with its rule, its reason and the node it suggests.
+pub type Refusals = Arc<Mutex<BTreeMap<String, (String, String, String)>>>;
+
+/// A policy server of this daemon's own kind that refuses these and allows everything else.
+pub fn policy_server(refusals: Refusals) -> StandIn {
+    StandIn::start(&[VALIDATE_ACTION], move |_, request| {
+        let request: ValidateActionRequest = parse(request);
+        let refusals = refusals.lock().unwrap();
+        let names = [&request.verb, &request.workload, &request.target];
+        let refused = names.iter().find_map(|name| refusals.get(*name)).cloned();
+        let allowed = refused.is_none();
+        let (rule, reason, suggested_node) = refused.unwrap_or_default();
+        encode(&ValidateActionResponse { allowed, rule, reason, suggested_node, ..Default::default() })
+    })
+}
+
+/// The method of a v1 policy server.
+const VALIDATE_ACTION: &str = "/actioncontroller.v1.PolicyServer/ValidateAction";
+
+/// The questions that a v1 policy server was asked since the last time.
+pub fn questions(server: &StandIn) -> Vec<ValidateActionRequest> {
+    server.take().iter().map(|(_, bytes)| parse(bytes)).collect()
 }
 
 /// A StateManager that takes what the real one takes: texts that are not empty, a time, and scenarios in their order.

@@ -1,6 +1,6 @@
-//! The commands, one file for each group: [`apply`], [`run`] and [`verbs`] ask for actions, [`plan`] shows what they
-//! would do, [`actions`] follows and cancels them, [`workloads`] and [`output`] show what runs, [`generate`] writes
-//! completions and manual pages.
+//! The commands, one file for each group: [`apply`], [`update`], [`offload`], [`run`] and [`verbs`] ask for actions,
+//! [`plan`] shows what they would do and [`policy`] whether they may, [`actions`] follows and cancels them, [`workloads`]
+//! and [`output`] show what runs, [`health`] how the node is, [`generate`] writes completions and manual pages.
 //!
 //! A command takes its options and the [`Context`], and gives an [`Exit`] or a [`Failure`]. A new one is a variant of
 //! [`Command`] with an arm in [`dispatch`].
@@ -8,9 +8,13 @@
 pub mod actions;
 pub mod apply;
 pub mod generate;
+pub mod health;
+pub mod offload;
 pub mod output;
 pub mod plan;
+pub mod policy;
 pub mod run;
+pub mod update;
 pub mod verbs;
 pub mod workloads;
 
@@ -49,8 +53,9 @@ pub fn run(cli: Cli) -> Exit {
 
 fn dispatch(command: Command, context: &mut Context) -> Result<Exit> {
     match command {
-        Command::Apply(args) => apply::apply(Verb::VERB_LAUNCH, args, context),
-        Command::Update(args) => apply::apply(Verb::VERB_UPDATE, args, context),
+        Command::Apply(args) => apply::apply(args, context),
+        Command::Update(args) => update::update(args, context),
+        Command::Offload(args) => offload::offload(args, context),
         Command::Run(args) => run::run(args, context),
         Command::Start(args) => verbs::plain(Verb::VERB_START, args, context),
         Command::Stop(args) => verbs::stop(Verb::VERB_STOP, args, context),
@@ -60,7 +65,7 @@ fn dispatch(command: Command, context: &mut Context) -> Result<Exit> {
         Command::Pause(args) => verbs::plain(Verb::VERB_PAUSE, args, context),
         Command::Resume(args) => verbs::plain(Verb::VERB_RESUME, args, context),
         Command::Kill(args) => verbs::kill(args, context),
-        Command::Rollback(args) => verbs::plain(Verb::VERB_ROLLBACK, args, context),
+        Command::Rollback(args) => verbs::plain(Verb::VERB_ROLLBACK, args.plain, context),
         Command::Hibernate(args) => verbs::plain(Verb::VERB_HIBERNATE, args, context),
         Command::Wake(args) => verbs::plain(Verb::VERB_WAKE, args, context),
         Command::Scale(args) => verbs::plain(Verb::VERB_SCALE, args, context),
@@ -73,7 +78,8 @@ fn dispatch(command: Command, context: &mut Context) -> Result<Exit> {
         Command::Stats(args) => workloads::stats(args, context),
         Command::Wait(args) => workloads::wait(args, context),
         Command::Actions(args) => actions::actions(args, context),
-        Command::Health => workloads::health(context),
+        Command::Policy(args) => policy::policy(args, context),
+        Command::Health => health::health(context),
         Command::Completions(args) => generate::completions(args, context),
         Command::Man(args) => generate::man(args, context),
     }

@@ -4,7 +4,8 @@ use clap::Args;
 
 use super::Context;
 use super::apply::FileArgs;
-use super::verbs::ActionArgs;
+use super::offload::MoveArgs;
+use super::verbs::{ActionArgs, PartialArgs};
 use crate::api::{ActionSpec, Plan, Verb};
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
@@ -26,7 +27,14 @@ pub struct PlanArgs {
     /// Plan as with rm --force
     #[arg(long)]
     pub force: bool,
-    /// launch, start, stop, restart, rm, terminate, pause, resume or kill [default with -f: launch]
+    /// Each workload by itself.
+    #[command(flatten)]
+    pub each: PartialArgs,
+    /// Of an offload: from where to where.
+    #[command(flatten)]
+    pub nodes: MoveArgs,
+    /// launch, start, stop, restart, update, rollback, rm, terminate, pause, resume, kill or offload [default with -f:
+    /// launch]
     #[arg(value_name = "VERB", value_parser = verb)]
     pub verb: Option<Verb>,
     /// Workloads, Packages or Scenarios
@@ -35,7 +43,7 @@ pub struct PlanArgs {
 }
 
 /// A verb by its word or by the command of it.
-fn verb(text: &str) -> std::result::Result<Verb, String> {
+pub fn verb(text: &str) -> std::result::Result<Verb, String> {
     Ok(match text {
         "apply" | "launch" | "run" => Verb::VERB_LAUNCH,
         "start" => Verb::VERB_START,
@@ -54,7 +62,8 @@ fn verb(text: &str) -> std::result::Result<Verb, String> {
         "offload" => Verb::VERB_OFFLOAD,
         _ => {
             return Err(String::from(
-                "is no verb; launch, start, stop, restart, rm, terminate, pause, resume and kill are",
+                "is no verb; launch, start, stop, restart, update, rollback, rm, terminate, pause, resume, kill and \
+                 offload are",
             ));
         }
     })
@@ -71,17 +80,13 @@ pub fn plan(args: PlanArgs, context: &mut Context) -> Result<Exit> {
 fn specs(args: &PlanArgs) -> Result<Vec<ActionSpec>> {
     let action = ActionArgs { runtime: args.runtime.clone(), ..Default::default() };
     let verb = args.verb.unwrap_or(Verb::VERB_LAUNCH);
-    let mut specs: Vec<ActionSpec> = match (args.files.file.is_empty(), args.targets.as_slice()) {
-        (true, []) => {
-            return Err(Failure::usage("nothing to plan is named")
-                .hint("write actionctl plan -f FILE, or a verb and targets: actionctl plan stop web"));
-        }
-        (true, targets) => targets.iter().map(|target| action.spec(verb, target)).collect(),
-        (false, []) => args.files.jobs(verb, &action)?.into_iter().map(|job| job.spec).collect(),
-        (false, _) => return Err(Failure::usage("give either documents with -f or targets, not both")),
-    };
+    let example = "write actionctl plan -f FILE, or a verb and targets: actionctl plan stop web";
+    let jobs = args.files.jobs_or_targets(verb, &action, &args.targets, example)?;
+    let mut specs: Vec<ActionSpec> = jobs.into_iter().map(|job| job.spec).collect();
     for spec in &mut specs {
-        spec.parameters.mut_or_insert_default().force = args.force;
+        let parameters = spec.parameters.mut_or_insert_default();
+        (parameters.force, parameters.partial) = (args.force, args.each.partial);
+        args.nodes.set(parameters);
     }
     Ok(specs)
 }

@@ -1,5 +1,5 @@
-//! Verbs on what is there already: start, stop, restart, rm, terminate, pause, resume, kill; and the options that
-//! every action has.
+//! Verbs on what is there already: start, stop, restart, rm, terminate, pause, resume, kill, rollback; and the options
+//! that every action has.
 
 use std::time::Duration;
 
@@ -67,12 +67,23 @@ impl ActionArgs {
     }
 }
 
+/// The option of verbs that may concern several workloads.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct PartialArgs {
+    /// Take each workload by itself: where one is refused or fails, it alone is undone and the others go on
+    #[arg(long)]
+    pub partial: bool,
+}
+
 /// Options of verbs without any of their own.
 #[derive(Debug, Clone, Args)]
 pub struct PlainArgs {
     /// Workloads, Packages or Scenarios
     #[arg(required = true, value_name = "TARGET")]
     pub targets: Vec<String>,
+    /// Each workload by itself.
+    #[command(flatten)]
+    pub each: PartialArgs,
     /// Options of every action.
     #[command(flatten)]
     pub action: ActionArgs,
@@ -103,6 +114,18 @@ pub struct RemoveArgs {
     pub plain: PlainArgs,
 }
 
+/// Options of `rollback`.
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "A workload returns to the document that its last launch or update replaced, once: a rollback that \
+    is repeated changes\nnothing. Where there is no earlier document it is refused (exit code 3)."
+)]
+pub struct RollbackArgs {
+    /// What every verb has.
+    #[command(flatten)]
+    pub plain: PlainArgs,
+}
+
 /// Options of `kill`.
 #[derive(Debug, Clone, Args)]
 pub struct KillArgs {
@@ -114,7 +137,7 @@ pub struct KillArgs {
     pub plain: PlainArgs,
 }
 
-/// start, pause, resume.
+/// start, pause, resume, rollback.
 pub fn plain(verb: Verb, args: PlainArgs, context: &mut Context) -> Result<Exit> {
     on_targets(verb, &args, |_| {}, context)
 }
@@ -143,6 +166,7 @@ fn on_targets(verb: Verb, args: &PlainArgs, set: impl Fn(&mut Parameters), conte
     let manner = args.action.manner(args.targets.len())?;
     let jobs = args.targets.iter().map(|target| {
         let mut spec = args.action.spec(verb, target);
+        spec.parameters.mut_or_insert_default().partial = args.each.partial;
         set(spec.parameters.mut_or_insert_default());
         Job::new(spec)
     });

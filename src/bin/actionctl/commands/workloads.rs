@@ -1,4 +1,4 @@
-//! `ps`, `get`, `stats`, `wait` and `health`: what runs here, and how.
+//! `ps`, `get`, `stats` and `wait`: what runs here, and how.
 
 use std::time::Duration;
 
@@ -6,9 +6,9 @@ use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 
 use super::Context;
-use crate::api::{self, ServingStatus, StatsResponse, WaitRequest};
+use crate::api::{self, StatsResponse, WaitRequest};
 use crate::exit::Exit;
-use crate::failure::{Failure, Result};
+use crate::failure::Result;
 use crate::render::tree::{Node, ToNode, object};
 use crate::render::words::word;
 use crate::render::{describe, table};
@@ -206,22 +206,4 @@ pub fn wait(args: WaitArgs, context: &mut Context) -> Result<Exit> {
         },
     )?;
     Ok(Exit::Ok)
-}
-
-/// Asks whether the daemon takes requests.
-pub fn health(context: &mut Context) -> Result<Exit> {
-    let status = context.connect()?.health()?;
-    let text = match status {
-        ServingStatus::SERVING => "serving",
-        ServingStatus::NOT_SERVING => "not serving",
-        ServingStatus::UNKNOWN | ServingStatus::SERVICE_UNKNOWN => "unknown",
-    };
-    context.screen.answer(|| object! { status: text.replace(' ', "_") }, |_| text.to_owned())?;
-    match status {
-        ServingStatus::SERVING => Ok(Exit::Ok),
-        ServingStatus::NOT_SERVING | ServingStatus::UNKNOWN | ServingStatus::SERVICE_UNKNOWN => {
-            Err(Failure::new(Exit::Unreachable, "the daemon does not take requests")
-                .hint("it is starting or stopping; see journalctl -u actioncontroller"))
-        }
-    }
 }

@@ -14,10 +14,11 @@ const LABEL_WIDTH: usize = 14;
 
 /// Lines of `Label:   value`; empty values are left out.
 #[derive(Default)]
-struct Lines(Vec<String>);
+pub(super) struct Lines(Vec<String>);
 
 impl Lines {
-    fn field(&mut self, label: &str, value: &str) -> &mut Self {
+    /// A line, unless its value is empty.
+    pub(super) fn field(&mut self, label: &str, value: &str) -> &mut Self {
         if !value.is_empty() {
             let label = format!("{label}:");
             self.0.push(format!("{label:LABEL_WIDTH$}{}", clean(value)));
@@ -32,7 +33,8 @@ impl Lines {
         self
     }
 
-    fn block(&mut self, label: &str, text: &str) -> &mut Self {
+    /// Lines below a label, unless there are none.
+    pub(super) fn block(&mut self, label: &str, text: &str) -> &mut Self {
         if !text.is_empty() {
             self.0.push(format!("{label}:"));
             self.0.extend(text.lines().map(|line| format!("  {line}")));
@@ -40,7 +42,8 @@ impl Lines {
         self
     }
 
-    fn text(&self) -> String {
+    /// All of it.
+    pub(super) fn text(&self) -> String {
         self.0.join("\n")
     }
 }
@@ -136,6 +139,13 @@ fn outcome_lines(lines: &mut Lines, outcome: &Outcome, now: Instant) {
     });
     if !outcome.steps.is_empty() {
         lines.block("Steps", &table::table(&["STEP", "STATE", "TOOK", "WHAT", "MESSAGE"], steps));
+    }
+    let failed = outcome.failed.iter().map(|workload| {
+        let error = workload.error.get_or_default();
+        vec![workload.name.clone(), error.code.clone(), error.message.clone(), error.hint.clone()]
+    });
+    if !outcome.failed.is_empty() {
+        lines.block("Failed", &table::table(&["WORKLOAD", "CODE", "REASON", "HINT"], failed));
     }
     let ids = outcome.workloads.iter().flat_map(|workload| {
         let mut ids: Vec<_> = workload.container_ids.iter().collect();

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use super::tree::{Node, ToNode, object};
 use super::words::{time, word};
 use crate::api::{
-    Action, CancelActionResponse, Container, ContainerStats, ErrorDetail, Event, FailedWorkload, ListActionsResponse,
-    ListWorkloadsResponse, Outcome, Phases, Plan, Progress, PublishedPort, StatsResponse, Step, StepResult, Warning,
+    Action, CancelActionResponse, CheckPolicyResponse, Container, ContainerStats, DeadlineMisses, EngineHealth,
+    ErrorDetail, Event, FailedWorkload, ListActionsResponse, ListWorkloadsResponse, NodeHealthResponse, Outcome,
+    Phases, Plan, PolicyVerdict, Progress, PublishedPort, StatsResponse, Step, StepResult, StoreHealth, Warning,
     WatchActionResponse, Workload, WorkloadResult,
 };
 
@@ -176,6 +177,75 @@ impl ToNode for ListActionsResponse {
     }
 }
 
+impl ToNode for CheckPolicyResponse {
+    fn node(&self) -> Node {
+        object! {
+            verdicts: Node::list(&self.verdicts),
+            allowed: self.allowed,
+            warnings: Node::list(&self.warnings),
+        }
+    }
+}
+
+impl ToNode for PolicyVerdict {
+    fn node(&self) -> Node {
+        object! {
+            workload: &self.workload,
+            allowed: self.allowed,
+            rule: &self.rule,
+            reason: &self.reason,
+            suggested_node: &self.suggested_node,
+            moves: self.moves,
+            unanswered: &self.unanswered,
+        }
+    }
+}
+
+impl ToNode for NodeHealthResponse {
+    fn node(&self) -> Node {
+        object! {
+            serving: self.serving,
+            node: &self.node,
+            version: &self.version,
+            engines: Node::list(&self.engines),
+            store: self.store.as_ref(),
+            deadline_misses: Node::list(&self.deadline_misses),
+        }
+    }
+}
+
+impl ToNode for EngineHealth {
+    fn node(&self) -> Node {
+        object! { name: &self.name, available: self.available, version: &self.version, reason: &self.reason }
+    }
+}
+
+impl ToNode for StoreHealth {
+    fn node(&self) -> Node {
+        object! {
+            backend: &self.backend,
+            problem: &self.problem,
+            outcomes_waiting: self.outcomes_waiting,
+            outcomes_bound: self.outcomes_bound,
+            states_waiting: self.states_waiting,
+            outcomes_owed: self.outcomes_owed,
+            set_aside: self.set_aside,
+        }
+    }
+}
+
+impl ToNode for DeadlineMisses {
+    fn node(&self) -> Node {
+        object! {
+            schedule: &self.schedule,
+            node: &self.node,
+            task: &self.task,
+            count: self.count,
+            last_at: time(self.last_at.as_ref()),
+        }
+    }
+}
+
 impl ToNode for Workload {
     fn node(&self) -> Node {
         object! {
@@ -308,6 +378,12 @@ mod tests {
             ("Progress", Progress::default().node()),
             ("CancelActionResponse", CancelActionResponse::default().node()),
             ("ListActionsResponse", ListActionsResponse::default().node()),
+            ("CheckPolicyResponse", CheckPolicyResponse::default().node()),
+            ("PolicyVerdict", PolicyVerdict::default().node()),
+            ("NodeHealthResponse", NodeHealthResponse::default().node()),
+            ("EngineHealth", EngineHealth::default().node()),
+            ("StoreHealth", StoreHealth::default().node()),
+            ("DeadlineMisses", DeadlineMisses::default().node()),
             ("Workload", Workload::default().node()),
             ("Container", Container::default().node()),
             ("PublishedPort", PublishedPort::default().node()),

@@ -1,9 +1,10 @@
-//! How answers look: `words` for enums, times and amounts, `text` for foreign texts, `table` and `describe` for
-//! people, `tree` and `messages` for programs (JSON and YAML).
+//! How answers look: `words` for enums, times and amounts, `text` for foreign texts, `table`, `describe` and
+//! `health` for people, `tree` and `messages` for programs (JSON and YAML).
 //!
 //! Everything here turns messages into text and does nothing else; printing is `screen`'s.
 
 pub mod describe;
+pub mod health;
 pub mod messages;
 pub mod table;
 pub mod text;

@@ -6,7 +6,9 @@ use jiff::Timestamp as Instant;
 
 use super::text::{cell, or_dash};
 use super::words::{age, size, span, word};
-use crate::api::{Action, Container, ContainerState, ContainerStats, Health, Plan, PublishedPort, Workload};
+use crate::api::{
+    Action, Container, ContainerState, ContainerStats, Health, Plan, PolicyVerdict, PublishedPort, Workload,
+};
 
 /// Blanks between two columns.
 const GAP: u16 = 3;
@@ -218,6 +220,21 @@ pub fn plan(plan: &Plan, wide: bool) -> String {
     table(&header, rows.collect::<Vec<_>>())
 }
 
+/// What policy says, one workload a line.
+pub fn verdicts<'a>(rows: impl IntoIterator<Item = (&'a str, &'a PolicyVerdict)>) -> String {
+    let rows = rows.into_iter().map(|(name, verdict)| {
+        let word = match (verdict.allowed, verdict.moves) {
+            (true, true) => "moves",
+            (true, false) => "allowed",
+            (false, _) => "refused",
+        };
+        let reason = if verdict.reason.is_empty() { &verdict.unanswered } else { &verdict.reason };
+        let node = verdict.suggested_node.clone();
+        vec![or_dash(name).to_owned(), word.to_owned(), verdict.rule.clone(), reason.clone(), node]
+    });
+    table(&["WORKLOAD", "VERDICT", "RULE", "REASON", "SUGGESTED-NODE"], rows)
+}
+
 /// Use of the node by containers, one a line.
 pub fn stats<'a>(rows: impl IntoIterator<Item = (&'a str, &'a ContainerStats)>) -> String {
     let header =
@@ -373,6 +390,25 @@ mod tests {
              0       0      lane       pull lane:1             -\n\
              |       1      lane       make network lane-net   -\n\
              1       2      lane       create lane_core        0"
+        );
+    }
+
+    #[test]
+    fn verdicts_show_rule_reason_and_node() {
+        let allowed = PolicyVerdict { allowed: true, unanswered: "away".to_owned(), ..Default::default() };
+        let refused = PolicyVerdict {
+            rule: "rule 'x' of /f.yaml".to_owned(),
+            reason: "no".to_owned(),
+            suggested_node: "Z".to_owned(),
+            ..Default::default()
+        };
+        let moves = PolicyVerdict { allowed: true, moves: true, ..refused.clone() };
+        assert_eq!(
+            verdicts([("a", &allowed), ("b", &refused), ("c", &moves)]),
+            "WORKLOAD   VERDICT   RULE                  REASON   SUGGESTED-NODE\n\
+             a          allowed   -                     away     -\n\
+             b          refused   rule 'x' of /f.yaml   no       Z\n\
+             c          moves     rule 'x' of /f.yaml   no       Z"
         );
     }
 
