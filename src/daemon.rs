@@ -13,13 +13,14 @@ use crate::action::{Pipeline, Ports, Recovery, Settings, SettingsCell};
 use crate::application::health::Health;
 use crate::application::history::History;
 use crate::application::publish::Publisher;
+use crate::application::report::Reporter;
 use crate::application::restarts::{self, Restarts, Timing};
 use crate::application::status::Status;
 use crate::application::teller::{Teller, changes_of};
 use crate::clock::{Clock, Deadline, SystemClock};
 use crate::config::Config;
 use crate::dispatch::{DispatchConfig, DispatchPorts, Dispatcher, Told};
-use crate::events::Hub;
+use crate::events::{Hub, HubEvent, Listener};
 use crate::grpc::server::{HealthState, Server, ServerConfig, UnixConfig};
 use crate::manifest::Limits;
 use crate::policy::builtin::BuiltinPolicy;
@@ -32,6 +33,7 @@ use crate::storage::StateStore;
 use crate::storage::copies::{Copies, CopyKeeper};
 use crate::storage::embedded::EmbeddedStore;
 use crate::storage::outbox::Outbox;
+use crate::storage::published;
 use crate::storage::records::Records;
 use crate::storage::retention::Retention;
 use crate::transport::channel::ChannelThreads;
@@ -62,11 +64,20 @@ fn policy(config: &Config) -> Result<BuiltinPolicy, DaemonError> {
     BuiltinPolicy::load(&config.policy.folders).map_err(wrong)
 }
 
+/// Tells two of what happens on the engines.
+fn both(first: impl Fn(&HubEvent) + Send + Sync + 'static, second: Listener) -> Listener {
+    Arc::new(move |event| {
+        first(&event);
+        second(event);
+    })
+}
+
 /// The running daemon.
 pub struct Daemon {
     server: Server,
     health: Arc<HealthState>,
     hub: Hub,
+    reporter: Option<Reporter>,
     restarts: Restarts,
     dispatcher: Arc<Dispatcher>,
     teller: Teller,
@@ -115,8 +126,10 @@ impl Daemon {
         let publisher = peers::publisher(&config, &own, &status, outbox.as_ref())?;
         let ended = publisher.as_ref().map(|publisher| Arc::new(publisher.waker()) as _);
         let act = Arc::new(Pipeline::new(ports));
-        let prune = pruner(&config, &records, &clock);
-        let teller = Teller::start(peers::audiences(&config, &threads)).map_err(failed("threads"))?;
+        let prune = pruner(&config, &records, outbox.clone(), &clock);
+        let state_manager = peers::state_manager(&config, &threads);
+        let teller = Teller::start(state_manager.iter().cloned().collect()).map_err(failed("threads"))?;
+        let reporter = peers::reporter(&config, &engines, &records, state_manager, &threads)?;
         let (told, faults) = (Some(told(&teller, &clock)), Arc::default());
         let stores = peers::stores(&config, &records, shared, outbox.as_ref());
         let health = Health::new(config.node.clone(), Arc::clone(&engines), stores, Arc::clone(&faults));
@@ -142,6 +155,10 @@ impl Daemon {
         let timing = Timing { first: config.actions.restart_after, most: config.actions.restart_after_most };
         let restarts = Restarts::start(events, Arc::clone(&dispatcher) as _, records.clone(), timing);
         let restarts = restarts.map_err(failed("threads"))?;
+        let listener = match &reporter {
+            Some(reporter) => both(reporter.waker(), listener),
+            None => listener,
+        };
         let hub = Hub::start(&engines, &config.node, &listener).map_err(failed("threads"))?;
         let health = Arc::new(HealthState::default());
         let pullpiri = config.pullpiri.enabled.then(|| Arc::clone(&dispatcher) as _);
@@ -159,6 +176,7 @@ impl Daemon {
             server,
             health,
             hub,
+            reporter,
             restarts,
             dispatcher,
             teller,
@@ -207,6 +225,7 @@ impl Daemon {
     pub fn stop(self) {
         self.health.not_serving();
         self.hub.stop();
+        self.reporter.into_iter().for_each(Reporter::stop);
         self.restarts.stop();
         let limit = self.config.shutdown.drain;
         let undo = limit / UNDO_SHARE;
@@ -297,11 +316,24 @@ fn server_config(config: &Config) -> ServerConfig {
     }
 }
 
-fn pruner(config: &Config, records: &Records, clock: &Arc<dyn Clock>) -> crate::dispatch::Prune {
+/// Forgets old outcomes, in the shared store as well.
+fn pruner(
+    config: &Config,
+    records: &Records,
+    outbox: Option<Arc<Outbox>>,
+    clock: &Arc<dyn Clock>,
+) -> crate::dispatch::Prune {
+    let node = config.node.clone();
+    let forgotten = move |id: &str| {
+        let told = outbox.as_ref().map(|outbox| outbox.put_state(&published::action(&node, id), None));
+        if let Some(Err(error)) = told {
+            crate::limited!(log::Level::Warn, "the shared store keeps the outcome of action '{id}': {error}");
+        }
+    };
     let (records, clock) = (records.clone(), Arc::clone(clock));
     let age_ms = u64::try_from(config.actions.keep_for.as_millis()).unwrap_or(u64::MAX);
     let retention = Retention::new(config.actions.keep_outcomes, age_ms);
-    Box::new(move |count, deadline| Ok(retention.recorded(&records, count, clock.now_ms(), deadline)?))
+    Box::new(move |count, deadline| Ok(retention.recorded(&records, count, clock.now_ms(), &forgotten, deadline)?))
 }
 
 /// The rules, and the policy server where one is configured.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::model::pullpiri;
 use crate::model::workload::{
     ContainerSpec, HostPathKind, MountSpec, NetworkMode, PortSpec, VolumeSource, WorkloadSpec, labels,
 };
@@ -37,7 +38,7 @@ impl Blueprint<'_> {
             name: engine_name.to_owned(),
             spec: container.clone(),
             labels: own,
-            annotations: spec.annotations.clone(),
+            annotations: spec.annotations.clone().into_iter().chain(pullpiri::annotations(spec)).collect(),
             pod: in_pod.then(|| spec.name.clone()),
             network: spec.network.clone(),
             ports: if in_pod { Vec::new() } else { published(std::slice::from_ref(container)) },

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::executor::Executed;
 use super::outcome::{failure_of, success, tell_steps};
 use super::pipeline::{Meaning, Pipeline, Prepared, success_means};
+use super::plan::View;
 use super::recovery::{LOOK_AGAIN, to_look_at_again};
 use super::successor::{Successor, is_recorded};
 use super::target::Loaded;
@@ -126,7 +127,8 @@ impl Conclusion<'_> {
         let is_partly_done = outcome.steps.iter().any(|step| step.state == StepState::Changed);
         outcome.changed = !outcome.left.is_empty() || (!intent.undone_alone.is_empty() && is_partly_done);
         if undone.retry || is_cut_off {
-            let intent = to_look_at_again(&intent, &outcome.steps);
+            let settled = undone.settled.union(unreached).copied().collect();
+            let intent = to_look_at_again(&intent, &outcome.steps, &settled);
             note(changes.put_repair(&intent), outcome);
             let tries = if undone.retry { 0 } else { LOOK_AGAIN };
             self.pipeline.add_repair(Recovery { intent, is_repair: true, tries });
@@ -136,6 +138,8 @@ impl Conclusion<'_> {
     /// What a success changes in the store.
     fn note_success(&self, failing: &BTreeMap<String, Error>, changes: &mut Changes, outcome: &mut Outcome) {
         let request = self.request;
+        let is_replaced = |view: &View| view.record.as_ref().is_some_and(|record| record.revision != view.revision);
+        let replaces = self.prepared.views.iter().any(is_replaced);
         for view in self.prepared.views.iter().filter(|view| !failing.contains_key(&view.name)) {
             let desired = match success_means(request) {
                 Meaning::Forgotten => {
@@ -157,7 +161,7 @@ impl Conclusion<'_> {
                 revision: &view.revision,
                 engine: &engine.unwrap_or_default(),
                 desired,
-                changed: outcome.changed,
+                replaces,
                 now_ms: self.pipeline.ports().clock.now_ms(),
             };
             let record = successor.record();

@@ -105,11 +105,6 @@ impl Pipeline {
             revisions.extend(record_revision.map(|revision| (name.clone(), revision)));
             views.push(view);
         }
-        if let (true, Some(error)) = (views.is_empty(), failed.values().next())
-            && failed.len() == 1
-        {
-            return Err(error.clone());
-        }
         let plan = plan::plan(&asked, &engines.names(), &views)?;
         Ok(Prepared { plan, engines, engine_reason: reasons.join(","), views, revisions, failed, warnings })
     }
@@ -233,10 +228,10 @@ impl Pipeline {
         let stored = StoredOutcome { fingerprint: fingerprint(request), outcome: outcome.clone() };
         // A refusal is told and need not be kept at any price.
         let had_no_effect = changes.is_empty() && outcome.steps.is_empty() && outcome.failure.is_some();
-        let is_urgent = request.verb.lane() == Lane::Urgent;
+        let (is_urgent, has_steps) = (request.verb.lane() == Lane::Urgent, !outcome.steps.is_empty());
         let outbox = self.ports.outbox.as_ref();
         // Held until the changes are committed, so that outcomes are delivered in their order.
-        let ticket = outbox.map(|outbox| outbox.add(&mut changes, outcome, is_urgent, !had_no_effect)).transpose();
+        let ticket = outbox.map(|outbox| outbox.add(&mut changes, outcome, is_urgent, has_steps)).transpose();
         let written = changes.put_outcome(&stored).and_then(|()| ticket.as_ref().map(drop).map_err(Clone::clone));
         let written = written.and_then(|()| match had_no_effect {
             true => self.ports.records.commit(changes, deadline),

@@ -117,7 +117,7 @@ pub fn plan(asked: &Asked<'_>, engine: &str, views: &[View]) -> Result<Plan> {
         }
     }
     remove_networks(&mut builder);
-    if asked.schedule.is_some() {
+    if asked.schedule.is_some() && !views.is_empty() {
         admit_before_starts(&mut builder);
     }
     Ok(Plan {
@@ -186,7 +186,7 @@ fn connect(builder: &mut Builder, first: usize) {
     }
 }
 
-/// The first step admits; all that start wait for it. Where nothing starts there is nothing to admit.
+/// The first step admits; all that start or end something wait for it. Where nothing starts there is nothing to admit.
 fn admit_before_starts(builder: &mut Builder) {
     if !builder.steps.iter().any(|step| starts(&step.op)) {
         builder.steps.remove(0);
@@ -195,7 +195,11 @@ fn admit_before_starts(builder: &mut Builder) {
         }
         return;
     }
-    for step in builder.steps.iter_mut().filter(|step| starts(&step.op)) {
+    // What is to be replaced goes on until its successor is admitted.
+    let ends = |op: &StepOp| {
+        matches!(op, StepOp::Stop { .. } | StepOp::Remove { .. } | StepOp::RemovePod { .. } | StepOp::Delegate { .. })
+    };
+    for step in builder.steps.iter_mut().filter(|step| starts(&step.op) || ends(&step.op)) {
         step.after.insert(0);
     }
 }

@@ -21,11 +21,11 @@ use super::{Context, Engines, Reporter, plan};
 use crate::clock::Deadline;
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::model::action::{ActionRequest, ActionState, Outcome, StepResult, StepState, Verb};
-use crate::model::plan::{Plan, StepOp};
-use crate::model::workload::labels;
+use crate::model::plan::{NodeCommand, Plan, Step, StepOp};
+use crate::model::workload::{WorkloadSpec, labels};
 use crate::runtime::adapter::ContainerInstance;
 use crate::storage::StoreError;
-use crate::storage::records::{Changes, Intent, StoredOutcome};
+use crate::storage::records::{Changes, Intent, StoredOutcome, WorkloadRecord};
 
 /// A second look counts as a repair that was tried so often, and comes as late: after four seconds.
 pub(super) const LOOK_AGAIN: u32 = 2;
@@ -42,6 +42,15 @@ pub struct Recovery {
 }
 
 impl Recovery {
+    /// The same, with what is left of it where that is less.
+    #[must_use]
+    pub fn with_rest(self, rest: Option<Box<Intent>>) -> Self {
+        match rest {
+            Some(rest) => Self { intent: *rest, ..self },
+            None => self,
+        }
+    }
+
     /// What it concerns.
     pub fn loaded(&self) -> Loaded {
         loaded(&self.intent)
@@ -53,7 +62,12 @@ pub enum Recovered {
     /// It is over; the outcome where it had none before.
     Ended(Option<Box<Outcome>>),
     /// The engine or the store is away: try again later.
-    Later(Error),
+    Later {
+        /// Why.
+        error: Error,
+        /// What is left to be undone then, where some of it is by now.
+        rest: Option<Box<Intent>>,
+    },
 }
 
 /// A reporter for work that nobody follows.
@@ -68,7 +82,8 @@ impl Reporter for Silent {
 
 /// Ends one recovery.
 pub fn recover(pipeline: &Pipeline, recovery: &Recovery, context: Context) -> Recovered {
-    let ended = match try_recover(pipeline, recovery, &context) {
+    let mut rest = None;
+    let ended = match try_recover(pipeline, recovery, &context, &mut rest) {
         Err(error) if !is_passing(&error) && !recovery.is_repair => {
             given_up(pipeline, &recovery.intent, &error).map(Some)
         }
@@ -76,15 +91,26 @@ pub fn recover(pipeline: &Pipeline, recovery: &Recovery, context: Context) -> Re
     };
     match ended {
         Ok(outcome) => Recovered::Ended(outcome.map(Box::new)),
-        Err(error) => Recovered::Later(error),
+        Err(error) => Recovered::Later { error, rest: rest.map(Box::new) },
     }
 }
 
-fn try_recover(pipeline: &Pipeline, recovery: &Recovery, context: &Context) -> Result<Option<Outcome>> {
+fn try_recover(
+    pipeline: &Pipeline,
+    recovery: &Recovery,
+    context: &Context,
+    rest: &mut Option<Intent>,
+) -> Result<Option<Outcome>> {
     let intent = &remaining(pipeline, &recovery.intent)?;
     let engines = engines(pipeline, intent)?;
     if recovery.is_repair {
-        undo_all(pipeline, intent, &engines, context)?;
+        let undone = undo_all(pipeline, intent, &engines, context, rest);
+        if let (Err(_), Some(rest)) = (&undone, rest.as_ref()) {
+            let mut changes = Changes::new();
+            changes.put_repair(rest)?;
+            pipeline.ports().records.commit(changes, Deadline::after(STORE_BUDGET))?;
+        }
+        undone?;
         let mut changes = Changes::new();
         changes.delete_repair(&intent.request.id);
         pipeline.ports().records.commit(changes, Deadline::after(STORE_BUDGET))?;
@@ -96,7 +122,7 @@ fn try_recover(pipeline: &Pipeline, recovery: &Recovery, context: &Context) -> R
         let error = Error::new(ErrorKind::Aborted, ErrorCode::Superseded, message);
         return given_up(pipeline, intent, &error).map(Some);
     }
-    let mut changes = Changes::new();
+    let (mut changes, mut look_again) = (Changes::new(), None);
     let outcome = if !verb.is_undone() || verb == Verb::Restart {
         finish(pipeline, intent, &engines, context)?
     } else if let Some(views) = done(pipeline, intent, context)? {
@@ -104,13 +130,13 @@ fn try_recover(pipeline: &Pipeline, recovery: &Recovery, context: &Context) -> R
         tell_ids(&mut outcome, &views);
         outcome
     } else {
-        let (steps, left) = undo_all(pipeline, intent, &engines, context)?;
-        changes.put_repair(&to_look_at_again(intent, &steps))?;
+        let Undoing { steps, left, again } = undo_all(pipeline, intent, &engines, context, rest)?;
+        changes.put_repair(&again)?;
+        look_again = Some(again);
         Outcome { steps, left, ..ended(pipeline, intent, ActionState::Interrupted, "undone") }
     };
     store(pipeline, intent, &outcome, changes)?;
-    if outcome.recovered == "undone" {
-        let intent = to_look_at_again(intent, &outcome.steps);
+    if let Some(intent) = look_again {
         pipeline.add_repair(Recovery { intent, is_repair: true, tries: LOOK_AGAIN });
     }
     Ok(Some(outcome))
@@ -134,17 +160,26 @@ fn remaining(pipeline: &Pipeline, intent: &Intent) -> Result<Intent> {
     let mut remaining = intent.clone();
     for workload in intent.existed.keys() {
         let deadline = Deadline::after(STORE_BUDGET);
-        let now = match pipeline.ports().records.workload(workload, deadline) {
-            Ok(found) => found.map(|found| (found.value.action_id, found.value.updated_ms)),
+        let record = match pipeline.ports().records.workload(workload, deadline) {
+            Ok(found) => found.map(|found| found.value),
             // Whatever it says, the interrupted action is the last that is known of.
             Err(StoreError::Damaged { .. }) => continue,
             Err(error) => return Err(error.into()),
         };
+        let now = record.as_ref().map(|record| (record.action_id.clone(), record.updated_ms));
         let before = intent.before.get(workload).map(|record| (record.action_id.clone(), record.updated_ms));
         if now != before {
             log::warn!("action '{}' leaves '{workload}' as a later action made it", intent.request.id);
             remaining.existed.remove(workload);
-            remaining.plan.steps.retain(|step| step.workload != *workload);
+            // What this action started on another node is known to nobody else, unless it runs there by now as it shall.
+            let is_stray = |step: &Step| match &step.op {
+                StepOp::Delegate { node, command: NodeCommand::Start } => {
+                    let is_there = |record: &WorkloadRecord| record.spec.other_node() == Some(node.as_str());
+                    !record.as_ref().is_some_and(is_there)
+                }
+                _ => false,
+            };
+            remaining.plan.steps.retain(|step| step.workload != *workload || is_stray(step));
         }
     }
     Ok(remaining)
@@ -181,15 +216,19 @@ fn done(pipeline: &Pipeline, intent: &Intent, context: &Context) -> Result<Optio
     Ok(planned.is_ok_and(|plan| plan.steps.is_empty()).then_some(views))
 }
 
-/// The intent as it is undone once more: without what other nodes have taken back, which they cannot be asked twice.
-pub(super) fn to_look_at_again(intent: &Intent, results: &[StepResult]) -> Intent {
+/// The intent as it is undone once more: without what other nodes were never asked for or have taken back (`settled`),
+/// because they cannot be asked twice.
+pub(super) fn to_look_at_again(intent: &Intent, results: &[StepResult], settled: &BTreeSet<usize>) -> Intent {
     let mut again = intent.clone();
-    let is_over = |index: usize| results.get(index).is_some_and(|result| result.state == StepState::Undone);
+    let never_begun = |result: &StepResult| matches!(result.state, StepState::Skipped | StepState::Pending);
+    let is_over = |index: usize| settled.contains(&index) || results.get(index).is_some_and(never_begun);
     let mut index = 0;
     again.plan.steps.retain(|step| {
         index += 1;
         !(matches!(step.op, StepOp::Delegate { .. } | StepOp::Place { .. }) && is_over(index - 1))
     });
+    // A step waits for none: undoing goes backwards through all of them.
+    again.plan.steps.iter_mut().for_each(|step| step.after.clear());
     again
 }
 
@@ -291,13 +330,24 @@ fn given_up(pipeline: &Pipeline, intent: &Intent, error: &Error) -> Result<Outco
     Ok(outcome)
 }
 
-/// Undoes all steps; gives how each went and what is left.
+/// What undoing all steps came to.
+struct Undoing {
+    /// How each went.
+    steps: Vec<StepResult>,
+    /// What is left.
+    left: Vec<String>,
+    /// What is looked at once more.
+    again: Intent,
+}
+
+/// Undoes all steps. Where some could not be reached, `rest` is what is to be tried again.
 fn undo_all(
     pipeline: &Pipeline,
     intent: &Intent,
     engines: &Engines,
     context: &Context,
-) -> Result<(Vec<StepResult>, Vec<String>)> {
+    rest: &mut Option<Intent>,
+) -> Result<Undoing> {
     let mut steps: Vec<_> =
         intent.plan.steps.iter().enumerate().map(|(index, step)| maybe_begun(index, step)).collect();
     let settings = pipeline.ports().settings.get();
@@ -310,18 +360,20 @@ fn undo_all(
         unreached: &BTreeSet::new(),
     };
     let undone = undo.run(&mut steps);
+    let again = to_look_at_again(intent, &steps, &undone.settled);
     if undone.retry {
+        *rest = Some(again);
         let message = undone.left.join("; ");
         return Err(Error::new(ErrorKind::Unavailable, ErrorCode::EngineUnavailable, message));
     }
     for left in &undone.left {
         log::error!("action '{}' left behind: {left}", intent.request.id);
     }
-    Ok((steps, undone.left))
+    Ok(Undoing { steps, left: undone.left, again })
 }
 
 /// Nobody knows whether the step was begun. A made path is left alone: it may have been there before.
-fn maybe_begun(index: usize, step: &crate::model::plan::Step) -> StepResult {
+fn maybe_begun(index: usize, step: &Step) -> StepResult {
     let state = match step.op {
         StepOp::EnsurePath { .. } => StepState::Skipped,
         _ => StepState::Running,
@@ -349,7 +401,7 @@ fn ended(pipeline: &Pipeline, intent: &Intent, state: ActionState, how: &str) ->
 fn store(pipeline: &Pipeline, intent: &Intent, outcome: &Outcome, mut changes: Changes) -> Result<()> {
     if outcome.failure.is_none() {
         for workload in intent.existed.keys() {
-            record(pipeline, intent, workload, outcome.changed, &mut changes)?;
+            record(pipeline, intent, workload, &mut changes)?;
         }
         put_documents(pipeline, intent, &mut changes);
     }
@@ -378,7 +430,7 @@ fn put_documents(pipeline: &Pipeline, intent: &Intent, changes: &mut Changes) {
     }
 }
 
-fn record(pipeline: &Pipeline, intent: &Intent, workload: &str, changed: bool, changes: &mut Changes) -> Result<()> {
+fn record(pipeline: &Pipeline, intent: &Intent, workload: &str, changes: &mut Changes) -> Result<()> {
     let desired = match success_means(&intent.request) {
         Meaning::Forgotten => {
             changes.delete_workload(workload);
@@ -388,6 +440,9 @@ fn record(pipeline: &Pipeline, intent: &Intent, workload: &str, changed: bool, c
         Meaning::Desired(desired) => desired,
     };
     let Some(spec) = intent.specs.get(workload) else { return Ok(()) };
+    let is_replaced = |(name, spec): (&String, &WorkloadSpec)| {
+        intent.before.get(name).is_some_and(|before| before.revision != super::difference::revision(spec))
+    };
     let successor = Successor {
         verb: intent.request.verb,
         action_id: &intent.request.id,
@@ -396,7 +451,7 @@ fn record(pipeline: &Pipeline, intent: &Intent, workload: &str, changed: bool, c
         revision: &super::difference::revision(spec),
         engine: intent.engines.get(workload).map(String::as_str).unwrap_or_default(),
         desired,
-        changed,
+        replaces: intent.specs.iter().any(is_replaced),
         now_ms: pipeline.ports().clock.now_ms(),
     };
     changes.put_workload(&successor.record())?;

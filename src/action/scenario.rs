@@ -6,7 +6,7 @@ use super::Ports;
 use super::target::{self, Loaded, complete, workloads_of};
 use crate::clock::Deadline;
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
-use crate::manifest::{Bundle, Kind};
+use crate::manifest::{Bundle, ExpandOptions, Kind, Schedules};
 use crate::model::action::{ActionRequest, Parameters, Verb, Warning};
 use crate::model::pullpiri::NetworkOrder;
 use crate::model::workload::WorkloadSpec;
@@ -115,7 +115,8 @@ fn ending(
     let read = complete(ports, &mut bundle, &request.target, deadline).and_then(|warnings| {
         let settings = ports.settings.get();
         let options = target::options(ports, request, &request.target, &settings.node);
-        let expansion = bundle.expand(&options)?;
+        // What ends needs no real time.
+        let expansion = bundle.expand(&ExpandOptions { schedules: Schedules::Ignored, ..options })?;
         Ok((warnings, expansion.workloads))
     });
     match read {
@@ -123,10 +124,10 @@ fn ending(
             loaded.warnings = warnings;
             add_unrecorded(&mut loaded, documented);
         }
-        // What is recorded ends all the same.
+        // What is recorded ends all the same; that there may be more is told.
         Err(error) if !loaded.workloads.is_empty() => {
-            let message = format!("only what is recorded is ended: {error}");
-            loaded.warnings.push(Warning::new("", 0, message));
+            let message = format!("only what is recorded of it is ended: {error}");
+            loaded.blocked.insert(package.to_owned(), Error { message, ..error });
         }
         Err(error) => return Err(error),
     }

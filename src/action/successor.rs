@@ -21,8 +21,8 @@ pub struct Successor<'a> {
     pub engine: &'a str,
     /// What it shall be doing.
     pub desired: Desired,
-    /// Whether the action changed any of its workloads.
-    pub changed: bool,
+    /// Whether the action replaced the description of any of its workloads.
+    pub replaces: bool,
     /// Milliseconds since the epoch.
     pub now_ms: u64,
 }
@@ -38,8 +38,8 @@ impl Successor<'_> {
                 let previous = Previous { spec: before.spec.clone(), revision: before.revision.clone() };
                 (Some(Box::new(previous)), String::new())
             }
-            // Of an update that changed others: what was before it is the same.
-            (Verb::Update, None, Some(_)) if self.changed => (None, String::new()),
+            // Of an update that replaced others: what was before it is the same.
+            (Verb::Update, None, Some(_)) if self.replaces => (None, String::new()),
             (_, _, Some(before)) => (before.previous.clone(), before.returned_from.clone()),
             (_, _, None) => (None, String::new()),
         };

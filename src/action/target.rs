@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Ports;
 use crate::clock::Deadline;
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
-use crate::manifest::{Bundle, ExpandOptions, Kind, Stored};
+use crate::manifest::{Bundle, ExpandOptions, Kind, Schedules, Stored};
 use crate::model::action::{ActionRequest, Lane, Verb, Warning};
 use crate::model::pullpiri::NetworkOrder;
 use crate::model::schedule::Schedule;
@@ -111,7 +111,8 @@ fn unrecorded(ports: &Ports, request: &ActionRequest, deadline: Deadline) -> Res
     let mut bundle = Bundle::parse("", &settings.limits)?;
     let mut loaded = Loaded::only(&request.target);
     loaded.warnings = complete(ports, &mut bundle, package, deadline)?;
-    let expansion = bundle.expand(&options(ports, request, package, &settings.node))?;
+    let options = options(ports, request, package, &settings.node);
+    let expansion = bundle.expand(&ExpandOptions { schedules: Schedules::Ignored, ..options })?;
     let of_target = |spec: &WorkloadSpec| spec.name == request.target && spec.delegate.is_some();
     let found = expansion.workloads.into_iter().find(of_target);
     loaded.specs.extend(found.map(|spec| (spec.name.clone(), spec)));

@@ -33,6 +33,8 @@ pub struct Undone {
     pub retry: bool,
     /// Whether anything was taken back.
     pub changed: bool,
+    /// The steps that were taken back, or of which there was nothing to take back.
+    pub settled: BTreeSet<usize>,
 }
 
 /// What is undone, and with what.
@@ -77,6 +79,9 @@ impl Undo<'_> {
             let taken_back = answers.and_then(|()| self.step(&call, step, results[index].state));
             if taken_back.is_err() && matches!(step.op, StepOp::Delegate { command: NodeCommand::Start, .. }) {
                 in_doubt.insert(step.workload.clone());
+            }
+            if taken_back.is_ok() {
+                undone.settled.insert(index);
             }
             match taken_back {
                 // After a crash nobody knows whether a running step was done: what is undone tells.
@@ -200,7 +205,6 @@ impl Undo<'_> {
             .get(&step.workload)
             .is_some_and(|record| record.desired == Desired::Running && record.spec.other_node() == Some(node));
         let back = match command {
-            NodeCommand::Start if ran => return Ok(Change::Unchanged),
             NodeCommand::Start => NodeCommand::Stop,
             NodeCommand::Stop if ran || self.is_moved_from(node) => NodeCommand::Start,
             NodeCommand::Stop | NodeCommand::Restart => return Ok(Change::Unchanged),

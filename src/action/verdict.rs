@@ -1,6 +1,7 @@
 //! What is asked before the first effect: the node's ceiling, and policy about each workload.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::target::Loaded;
 use super::{Context, PolicySettings, Ports, validation};
@@ -10,6 +11,9 @@ use crate::error::{Error, Result};
 use crate::model::action::{ActionRequest, Lane, Verb, Warning};
 use crate::model::workload::{Delegate, WorkloadSpec};
 use crate::policy::{PolicyError, PolicyQuestion, Ruling, Verdict, WorkloadRuling};
+
+/// The time that reading one record has.
+const RECORD_BUDGET: Duration = Duration::from_secs(2);
 
 /// What may be done.
 #[derive(Debug, Default)]
@@ -33,7 +37,8 @@ pub fn check(ports: &Ports, request: &ActionRequest, loaded: &mut Loaded, contex
         }
     }
     for (name, refusal) in ask(ports, request, loaded, context, &mut checked.warnings) {
-        if !request.parameters.partial {
+        // What is said of the action as a whole is said of every workload.
+        if !request.parameters.partial || !loaded.workloads.contains(&name) {
             return Err(refusal);
         }
         checked.refused.entry(name).or_insert(refusal);
@@ -41,14 +46,11 @@ pub fn check(ports: &Ports, request: &ActionRequest, loaded: &mut Loaded, contex
     let refused = &checked.refused;
     loaded.workloads.retain(|name| !refused.contains_key(name));
     loaded.specs.retain(|name, _| !refused.contains_key(name));
-    match checked.refused.values().next() {
-        Some(only) if loaded.workloads.is_empty() && checked.refused.len() == 1 => Err(only.clone()),
-        Some(_) | None => Ok(checked),
-    }
+    Ok(checked)
 }
 
-/// Asks every gate about the action, and decides what their word comes to: for each workload whose documents are known,
-/// or for the target alone where none are. Has no effect on anything.
+/// Asks every gate about the action, and decides what their word comes to: for each workload that is described by the
+/// action's documents or by its record, or for the target alone where none is. Has no effect on anything.
 pub fn rule(
     ports: &Ports,
     request: &ActionRequest,
@@ -57,17 +59,26 @@ pub fn rule(
     cancel: &CancelToken,
 ) -> Vec<WorkloadRuling> {
     let settings = ports.settings.get();
-    let workloads: Vec<WorkloadSpec> = loaded.specs.values().cloned().collect();
+    let mut workloads: Vec<WorkloadSpec> = loaded.specs.values().cloned().collect();
+    workloads.extend(recorded(ports, loaded, deadline));
     let question = PolicyQuestion { workloads: &workloads, ..about(request, loaded) };
     let ruled = |workload: &str, verdict| WorkloadRuling {
         workload: workload.to_owned(),
-        ruling: ruling(verdict, request.verb, !workload.is_empty(), &settings.policy),
+        ruling: ruling(verdict, request.verb, loaded.specs.contains_key(workload), &settings.policy),
     };
     if workloads.is_empty() {
         return vec![ruled("", ports.policy.check(&question, deadline, cancel))];
     }
     let verdicts = ports.policy.check_each(&question, deadline, cancel);
     workloads.iter().zip(verdicts).map(|(spec, verdict)| ruled(&spec.name, verdict)).collect()
+}
+
+/// The records of workloads of which the action has no documents. What cannot be read is done without: ending things
+/// goes on while the store is away.
+fn recorded(ports: &Ports, loaded: &Loaded, deadline: Deadline) -> Vec<WorkloadSpec> {
+    let unknown = loaded.workloads.iter().filter(|name| !loaded.specs.contains_key(*name));
+    let read = |name: &String| ports.records.workload(name, deadline.at_most(RECORD_BUDGET)).ok().flatten();
+    unknown.filter_map(read).map(|found| found.value.spec).collect()
 }
 
 /// The question without its workloads.
@@ -105,8 +116,8 @@ fn ask(
     context: &Context,
     warnings: &mut Vec<Warning>,
 ) -> Vec<(String, Error)> {
-    let own = ports.settings.get().node.clone();
-    let mut refusals = Vec::new();
+    let settings = ports.settings.get();
+    let (own, mut refusals, mut moved) = (settings.node.clone(), Vec::new(), Vec::new());
     for WorkloadRuling { workload, ruling } in rule(ports, request, loaded, context.deadline, context.cancel) {
         let name = if workload.is_empty() { loaded.target.clone() } else { workload };
         refusals.extend(ruling.refusal(&about(request, loaded)).map(|refusal| (name.clone(), refusal)));
@@ -117,11 +128,25 @@ fn ask(
                 let message = format!("{rule} refuses node '{before}' for '{name}': it goes to '{node}'");
                 warnings.push(Warning::new("", 0, message));
                 move_to(loaded, &name, &node, &own);
+                moved.push(name);
             }
             Ruling::Unasked(error) => {
                 warnings.push(Warning::new("", 0, format!("policy was not asked: {error}")));
             }
         }
+    }
+    // The new node is asked about like any other, and what comes to this one is held against its ceiling.
+    let specs: Vec<_> = moved.iter().filter_map(|name| loaded.specs.get(name)).cloned().collect();
+    let question = PolicyQuestion { workloads: &specs, ..about(request, loaded) };
+    let verdicts = match specs.is_empty() {
+        true => Vec::new(),
+        false => ports.policy.check_each(&question, context.deadline, context.cancel),
+    };
+    for (spec, verdict) in specs.iter().zip(verdicts) {
+        let refusal = ruling(verdict, request.verb, false, &settings.policy).refusal(&question);
+        let is_here = spec.delegate.is_none();
+        let refusal = refusal.or_else(|| validation::check_ceiling(&settings, spec).err().filter(|_| is_here));
+        refusals.extend(refusal.map(|refusal| (spec.name.clone(), refusal)));
     }
     refusals
 }

@@ -5,6 +5,7 @@ pub mod faults;
 pub mod health;
 pub mod history;
 pub mod publish;
+pub mod report;
 pub mod restarts;
 pub mod status;
 pub mod teller;

@@ -53,6 +53,8 @@ type Name = (String, String);
 #[derive(Debug, Clone, Copy, Default)]
 struct Ends {
     restarts: u32,
+    /// Tries to start it again that came to nothing since its last end.
+    in_vain: u32,
     started: Option<Instant>,
     due: Option<Instant>,
 }
@@ -138,7 +140,7 @@ impl Keeper {
         match event {
             HubEvent::Started(instance) => {
                 if let Some(ends) = name_of(&instance).and_then(|name| self.ends.get_mut(&name)) {
-                    (ends.started, ends.due) = (Some(Instant::now()), None);
+                    (ends.started, ends.due, ends.in_vain) = (Some(Instant::now()), None, 0);
                 }
             }
             HubEvent::Stopped { instance, exit_code } => {
@@ -147,7 +149,12 @@ impl Keeper {
                 }
             }
             HubEvent::Removed(instance) => {
-                name_of(&instance).and_then(|name| self.ends.remove(&name));
+                // One that is to be started again is made again then, unless its workload is gone as well.
+                if let Some(name) = name_of(&instance)
+                    && self.ends.get(&name).is_some_and(|ends| ends.due.is_none())
+                {
+                    self.ends.remove(&name);
+                }
             }
             HubEvent::Listed { engine, containers } => self.listed(&engine, &containers),
             HubEvent::Disconnected { .. } | HubEvent::Reconnected { .. } => {}
@@ -205,7 +212,7 @@ impl Keeper {
             ends.restarts = 0;
         }
         let wait = wait_before(ends.restarts, timing);
-        ends.restarts = ends.restarts.saturating_add(1);
+        (ends.restarts, ends.in_vain) = (ends.restarts.saturating_add(1), 0);
         ends.due = Some(Instant::now() + wait);
         // Somebody may be stopping it: what shall be is recorded once that has ended.
         log::debug!("container '{}' of '{}' is to be started again in {} s", name.1, name.0, wait.as_secs_f32());
@@ -229,8 +236,8 @@ impl Keeper {
             let timing = self.timing;
             if let Some(ends) = self.ends.get_mut(&name) {
                 // Where this one comes to nothing, the next try is later; its start clears that.
-                ends.due = Some(now + wait_before(ends.restarts, timing));
-                ends.restarts = ends.restarts.saturating_add(1);
+                ends.due = Some(now + wait_before(ends.restarts.saturating_add(ends.in_vain), timing));
+                ends.in_vain = ends.in_vain.saturating_add(1);
             }
             // Its end is told by the engine; whoever drops the answer ends only the wait.
             drop(self.service.accept(restart(&name)));

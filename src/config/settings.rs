@@ -345,6 +345,9 @@ pub struct Pullpiri {
     /// How long a peer has for an answer.
     #[serde(with = "units::duration")]
     pub timeout: Duration,
+    /// How long another node has to start a model, with the pull of its image.
+    #[serde(with = "units::duration")]
+    pub start_timeout: Duration,
 }
 
 impl Default for Pullpiri {
@@ -361,6 +364,7 @@ impl Default for Pullpiri {
             faults: String::new(),
             return_from_silent_node: false,
             timeout: Duration::from_secs(5),
+            start_timeout: Duration::from_secs(120),
         }
     }
 }

@@ -10,10 +10,12 @@ use crate::action::{Outside, PolicySettings, Settings};
 use crate::application::audience::Audience;
 use crate::application::health::StoreSources;
 use crate::application::publish::{Publisher, Sources};
+use crate::application::report::{Pace, ReportConfig, Reporter};
 use crate::application::status::Status;
 use crate::config::Config;
-use crate::config::settings::{AbsentTimpani, Backend, Etcd, OtherNode, PolicyDialect};
+use crate::config::settings::{AbsentTimpani, Backend, Etcd, OtherNode, PolicyDialect, Report};
 use crate::grpc::client::Called;
+use crate::grpc::client::monitoring_server::MonitoringServer;
 use crate::grpc::client::nodes::NodeClients;
 use crate::grpc::client::pharos::Pharos;
 use crate::grpc::client::policy_manager::PolicyManager;
@@ -25,6 +27,7 @@ use crate::networks::NetworkAnswers;
 use crate::nodes::NodeAddress;
 use crate::nodes::directory::StoreDirectory;
 use crate::policy::PolicyGate;
+use crate::runtime::registry::EngineRegistry;
 use crate::security::ceiling::Ceiling;
 use crate::storage::StateStore;
 use crate::storage::copies::{Copies, CopyKeeper};
@@ -151,7 +154,8 @@ pub fn outside(
     };
     let known = config.nodes.iter().map(|(name, node)| (name.clone(), address(node))).collect();
     let directory = StoreDirectory::new(known, Arc::clone(&documents), config.pullpiri.node_agent_port);
-    let clients = NodeClients::new(Arc::new(directory), config.pullpiri.timeout, threads.clone());
+    let clients =
+        NodeClients::new(Arc::new(directory), config.pullpiri.timeout, config.pullpiri.start_timeout, threads.clone());
     let timpani = &config.timpani;
     let scheduler = || Timpani::new(Called::new("TIMPANI", &timpani.address, timpani.timeout, threads));
     let pullpiri = &config.pullpiri;
@@ -190,14 +194,37 @@ pub fn policy_server(config: &Config, threads: &ChannelThreads) -> Option<Arc<dy
     })
 }
 
-/// Those who are told how far Scenarios are.
-pub fn audiences(config: &Config, threads: &ChannelThreads) -> Vec<Arc<dyn Audience>> {
+/// StateManager, where it is told.
+pub fn state_manager(config: &Config, threads: &ChannelThreads) -> Option<Arc<dyn Audience>> {
     let pullpiri = &config.pullpiri;
-    if pullpiri.state_manager.is_empty() {
-        return Vec::new();
+    let called = || Called::new("StateManager", &pullpiri.state_manager, pullpiri.timeout, threads);
+    (!pullpiri.state_manager.is_empty()).then(|| Arc::new(StateManager::new(called())) as _)
+}
+
+/// What tells of containers and the node; `None` where nobody is told.
+pub fn reporter(
+    config: &Config,
+    engines: &EngineRegistry,
+    own: &Records,
+    state_manager: Option<Arc<dyn Audience>>,
+    threads: &ChannelThreads,
+) -> Result<Option<Reporter>, DaemonError> {
+    let pullpiri = &config.pullpiri;
+    let mut listeners: Vec<_> = state_manager.map(|listener| (listener, Pace::OnChange)).into_iter().collect();
+    if !pullpiri.monitoring_server.is_empty() {
+        let called = Called::new("MonitoringServer", &pullpiri.monitoring_server, pullpiri.timeout, threads);
+        listeners.push((Arc::new(MonitoringServer::new(called)), Pace::Regularly));
     }
-    let called = Called::new("StateManager", &pullpiri.state_manager, pullpiri.timeout, threads);
-    vec![Arc::new(StateManager::new(called))]
+    let agent_port = match pullpiri.report {
+        Report::Never => return Ok(None),
+        Report::Auto => Some(pullpiri.node_agent_port),
+        Report::Always => None,
+    };
+    if listeners.is_empty() {
+        return Ok(None);
+    }
+    let report = ReportConfig { node: config.node.clone(), every: pullpiri.report_every, agent_port };
+    Reporter::start(&report, engines, own, listeners).map(Some).map_err(failed("threads"))
 }
 
 /// What actions are bound to.

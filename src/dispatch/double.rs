@@ -177,7 +177,8 @@ impl Act for ScriptedAct {
     fn recover(&self, recovery: &Recovery, _context: Context) -> Recovered {
         let id = &recovery.intent.request.id;
         if self.script(|script| script.engine_is_away) {
-            return Recovered::Later(Error::new(ErrorKind::Unavailable, ErrorCode::EngineUnavailable, "away"));
+            let error = Error::new(ErrorKind::Unavailable, ErrorCode::EngineUnavailable, "away");
+            return Recovered::Later { error, rest: None };
         }
         self.note("recover", id);
         let error = Error::new(ErrorKind::Aborted, ErrorCode::Interrupted, "interrupted");

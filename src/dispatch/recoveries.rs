@@ -81,7 +81,8 @@ impl Shared {
                     log::info!("action '{}' was recovered before '{}'", recovery.intent.request.id, entry.request.id);
                     outcome.iter().for_each(|outcome| self.note_ended(&outcome.action_id));
                 }
-                Recovered::Later(error) => {
+                Recovered::Later { error, rest } => {
+                    let recovery = recovery.with_rest(rest);
                     let refusal = waits_for_recovery(&recovery);
                     let refusal = Error { message: format!("{}: {error}", refusal.message), ..refusal };
                     let concerned = recovery.loaded().workloads;
@@ -135,10 +136,10 @@ impl Shared {
                 self.leave(entry);
                 entry.end(outcome);
             }
-            Recovered::Later(error) => {
+            Recovered::Later { error, rest } => {
                 log::warn!("action '{}' cannot be recovered yet: {error}", recovery.intent.request.id);
                 // First there, then gone from here: at no time is its id free for another action.
-                self.retry_later(recovery.clone());
+                self.retry_later(recovery.clone().with_rest(rest));
                 self.leave(entry);
                 entry.end(refused(&entry.request, "", &error, entry.accepted_ms));
             }

@@ -327,7 +327,11 @@ impl Shared {
             Work::Recover(recovery) => {
                 let recover = || self.act.recover(recovery, context);
                 let recovered = catch_unwind(AssertUnwindSafe(recover));
-                self.recovered(&entry, recovery, recovered.unwrap_or_else(|_| Recovered::Later(panicked(&entry))));
+                self.recovered(
+                    &entry,
+                    recovery,
+                    recovered.unwrap_or_else(|_| Recovered::Later { error: panicked(&entry), rest: None }),
+                );
             }
         }
     }

@@ -41,6 +41,14 @@ pub mod kv;
 
 #[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
 #[rustfmt::skip]
+pub mod monitoringserver;
+
+#[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+#[rustfmt::skip]
+pub mod monitoringserver_grpc;
+
+#[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+#[rustfmt::skip]
 pub mod nodeagent;
 
 #[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]

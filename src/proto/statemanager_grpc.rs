@@ -11,6 +11,13 @@ pub const STATE_MANAGER_CONNECTION_SEND_STATE_CHANGE: ::grpcio::Method<super::st
     resp_mar: ::grpcio::Marshaller { ser: ::grpcio::pb_ser, de: ::grpcio::pb_de },
 };
 
+pub const STATE_MANAGER_CONNECTION_SEND_CHANGED_CONTAINER_LIST: ::grpcio::Method<super::monitoringserver::ContainerList, super::monitoringserver::SendContainerListResponse> = ::grpcio::Method {
+    ty: ::grpcio::MethodType::Unary,
+    name: "/statemanager.StateManagerConnection/SendChangedContainerList",
+    req_mar: ::grpcio::Marshaller { ser: ::grpcio::pb_ser, de: ::grpcio::pb_de },
+    resp_mar: ::grpcio::Marshaller { ser: ::grpcio::pb_ser, de: ::grpcio::pb_de },
+};
+
 /// To be kept while its calls are under way: a channel that goes ends those that have not connected yet.
 #[derive(Clone)]
 pub struct StateManagerConnectionClient {
@@ -29,15 +36,26 @@ impl StateManagerConnectionClient {
     pub fn send_state_change_async(&self, request: &super::statemanager::StateChange, options: ::grpcio::CallOption) -> ::grpcio::Result<::grpcio::ClientUnaryReceiver<super::statemanager::StateChangeResponse>> {
         self.client.unary_call_async(&STATE_MANAGER_CONNECTION_SEND_STATE_CHANGE, request, options)
     }
+
+    pub fn send_changed_container_list(&self, request: &super::monitoringserver::ContainerList, options: ::grpcio::CallOption) -> ::grpcio::Result<super::monitoringserver::SendContainerListResponse> {
+        self.client.unary_call(&STATE_MANAGER_CONNECTION_SEND_CHANGED_CONTAINER_LIST, request, options)
+    }
+
+    pub fn send_changed_container_list_async(&self, request: &super::monitoringserver::ContainerList, options: ::grpcio::CallOption) -> ::grpcio::Result<::grpcio::ClientUnaryReceiver<super::monitoringserver::SendContainerListResponse>> {
+        self.client.unary_call_async(&STATE_MANAGER_CONNECTION_SEND_CHANGED_CONTAINER_LIST, request, options)
+    }
 }
 
 pub trait StateManagerConnection {
     fn send_state_change(&self, context: ::grpcio::RpcContext<'_>, request: super::statemanager::StateChange, sink: ::grpcio::UnarySink<super::statemanager::StateChangeResponse>);
+    fn send_changed_container_list(&self, context: ::grpcio::RpcContext<'_>, request: super::monitoringserver::ContainerList, sink: ::grpcio::UnarySink<super::monitoringserver::SendContainerListResponse>);
 }
 
 pub fn create_state_manager_connection<S: StateManagerConnection + Send + Clone + 'static>(service: S) -> ::grpcio::Service {
     let mut builder = ::grpcio::ServiceBuilder::new();
     let instance = service.clone();
     builder = builder.add_unary_handler(&STATE_MANAGER_CONNECTION_SEND_STATE_CHANGE, move |context, request, sink| instance.send_state_change(context, request, sink));
+    let instance = service.clone();
+    builder = builder.add_unary_handler(&STATE_MANAGER_CONNECTION_SEND_CHANGED_CONTAINER_LIST, move |context, request, sink| instance.send_changed_container_list(context, request, sink));
     builder.build()
 }

@@ -63,6 +63,11 @@ impl Copies {
         Ok(found.map(|copy| Entry { key: key.to_owned(), ..copy }))
     }
 
+    /// Whether all that the shared store has was copied once: then what has no copy was not there.
+    pub fn are_whole(&self) -> Result<bool, StoreError> {
+        Ok(self.store.get(keys::COPIED, Deadline::after(OWN_BUDGET))?.is_some())
+    }
+
     /// Notes what keys hold now; writes what differs.
     pub fn note(&self, all: &[Held<'_>]) -> Result<(), StoreError> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -108,7 +113,12 @@ impl Copies {
         let mut all: Vec<Held<'_>> = gone.map(|name| (name.as_str(), None)).collect();
         all.extend(entries.iter().map(|entry| (entry.key.as_str(), Some(entry.value.as_slice()))));
         // Some at a time, so that a launch that reads documents meanwhile does not wait for all.
-        all.chunks(PAGE).try_for_each(|some| self.note(some))
+        all.chunks(PAGE).try_for_each(|some| self.note(some))?;
+        if self.are_whole()? {
+            return Ok(());
+        }
+        let put = vec![(keys::COPIED.to_owned(), b"1".to_vec())];
+        self.store.commit(Batch { put, ..Batch::default() }, Deadline::after(OWN_BUDGET))
     }
 
     fn read_names(&self) -> Result<BTreeSet<String>, StoreError> {

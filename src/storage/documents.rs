@@ -143,9 +143,13 @@ impl Documents {
         let key = format!("{kind}/{name}");
         let mut batch = Batch { put: vec![(key.clone(), text.as_bytes().to_vec())], ..Batch::default() };
         if shared.store.abilities().compare {
-            batch.compare.push((key, revision));
+            batch.compare.push((key.clone(), revision));
         }
-        shared.store.commit(batch, deadline.at_most(shared.timeout))
+        shared.store.commit(batch, deadline.at_most(shared.timeout))?;
+        if let Err(error) = shared.copies.note(&[(&key, Some(text.as_bytes()))]) {
+            crate::limited!(log::Level::Warn, "the copy of '{key}' is not up to date: {error}");
+        }
+        Ok(())
     }
 }
 
@@ -172,7 +176,7 @@ impl Shared {
             }
             Err(error @ StoreError::Unavailable(_)) if self.use_copies => {
                 crate::limited!(log::Level::Warn, "last good copies are used: {error}");
-                // Of what there is no copy nobody can tell whether it exists.
+                // Of what there is no copy nobody can tell whether it exists, unless all was copied.
                 self.copied(wanted)?.map(|texts| (texts, true)).ok_or(error)
             }
             Err(error) => Err(error),
@@ -183,12 +187,13 @@ impl Shared {
         *self.silent_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The copies; `None` where there is not one.
+    /// The copies; `None` where there is not one, and it is not known that there is nothing.
     fn copied(&self, wanted: &[String]) -> Result<Option<Vec<Option<Text>>>, StoreError> {
         let copy =
             |key: &String| -> Result<Option<Text>, StoreError> { self.copies.get(key)?.map(text_of).transpose() };
         let texts: Vec<_> = wanted.iter().map(copy).collect::<Result<_, _>>()?;
-        Ok(texts.iter().any(Option::is_some).then_some(texts))
+        let is_known = texts.iter().any(Option::is_some) || self.copies.are_whole()?;
+        Ok(is_known.then_some(texts))
     }
 
     /// Keeps what was answered, where it is not kept already.

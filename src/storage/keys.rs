@@ -11,6 +11,8 @@
 //! | `ended/{2^63 less milliseconds, 19 digits}/{action id}` | empty: outcomes by their end, the latest first |
 //! | `outbox/{number, 20 digits}` | JSON of what waits to be delivered to the shared store |
 //! | `owed/{number, 20 digits}` | the id of an ended action whose outcome is delivered from the action log |
+//! | `delivered` | the number of what was delivered last |
+//! | `copied` | whether the copies are all that the shared store has |
 //! | `instance` | this daemon's own name, the same over its restarts |
 //! | `published/{key of the shared store}` | the fingerprint of what was handed over for delivery last |
 //!
@@ -24,6 +26,10 @@ pub const COPIES: &str = "copy/";
 pub const OUTBOX: &str = "outbox/";
 /// Every outcome that is delivered from the action log.
 pub const OWED: &str = "owed/";
+/// The number of what was delivered last.
+pub const DELIVERED: &str = "delivered";
+/// Whether the copies are all that the shared store has.
+pub const COPIED: &str = "copied";
 /// This daemon's own name.
 pub const INSTANCE: &str = "instance";
 /// Fingerprints of what was handed over for delivery.

@@ -2,8 +2,8 @@
 //!
 //! An outcome is put in with the very batch that records it, so that a crash neither loses nor doubles one. One thread
 //! (`deliver`) delivers in the order of the numbers, one after the other, each exactly once: with each document goes a
-//! fence, the number of what was delivered last, which is read before anything is sent again. A store without compares
-//! takes a document twice where it died between the two; documents are whole, so twice is as good as once.
+//! fence, the number of what was delivered last, which is read before and compared by the same write. A store without
+//! compares takes a document twice where it died between the two; documents are whole, so twice is as good as once.
 //!
 //! What waits is bounded. At the bound normal actions are refused ([`Outbox::admit`]); outcomes of what ends things go on
 //! into a reserve, and beyond that are left in the action log, from which they are delivered later (`owed`). A document of
@@ -149,7 +149,8 @@ impl Outbox {
     /// Whether a normal action may begin: its outcome has to have a place.
     pub fn admit(&self) -> Result<(), Error> {
         let state = self.lock();
-        if state.outcomes.len() < self.config.entries {
+        // What waits in the action log goes first.
+        if state.outcomes.len() < self.config.entries && state.owed.is_empty() {
             return Ok(());
         }
         let (waiting, name) = (state.outcomes.len(), self.shared.name());
@@ -172,7 +173,8 @@ impl Outbox {
         let mut state = self.lock();
         let number = state.next;
         let most = self.config.entries + if is_urgent { self.config.reserve } else { 0 };
-        let is_full = state.outcomes.len() >= most;
+        // Behind one that waits in the log the next ones wait there too, so that they arrive in their order.
+        let is_full = state.outcomes.len() >= most || (is_urgent && !state.owed.is_empty());
         if is_full && !has_effect {
             return Ok(None);
         }
@@ -258,7 +260,9 @@ fn instance(store: &dyn StateStore) -> Result<String, StoreError> {
 
 /// What an earlier run left.
 fn read(store: &dyn StateStore) -> Result<State, StoreError> {
-    let mut state = State { next: 1, ..State::default() };
+    let last = store.get(keys::DELIVERED, Deadline::after(OWN_BUDGET))?;
+    let last = last.and_then(|entry| String::from_utf8_lossy(&entry.value).parse::<u64>().ok()).unwrap_or_default();
+    let mut state = State { next: last + 1, ..State::default() };
     for prefix in [keys::OUTBOX, keys::OWED] {
         let mut after = String::new();
         loop {

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `/actioncontroller/v1/nodes/{node}/owner` | the instance that acts for the node, as long as it lives (where the store has leases) |
 //! | `/actioncontroller/v1/nodes/{node}/delivered` | the instance and number of what was delivered last |
-//! | `/actioncontroller/v1/nodes/{node}/actions/{id}` | [`PublishedAction`], once an action has ended |
+//! | `/actioncontroller/v1/nodes/{node}/actions/{id}` | [`PublishedAction`], once an action has ended, as long as this node keeps it |
 //! | `/actioncontroller/v1/nodes/{node}/workloads/{name}` | [`PublishedWorkload`], while the workload is known |
 //! | `/actioncontroller/v1/packages/{name}` | [`PublishedPackage`], while a workload of it is known to a node |
 //!

@@ -23,12 +23,13 @@ const AGE_PERIOD_MS: u64 = 10 * 60 * 1000;
 
 /// Deletes outcomes beyond the newest `keep` and those that ended more than `max_age_ms` before `now_ms`, and says how
 /// many. Walks over the keys of those that stay, in pages; deletes in commits of at most 256. After an error what is
-/// deleted stays deleted, and another call goes on.
+/// deleted stays deleted, and another call goes on. `forgotten` is told each id.
 pub fn prune(
     records: &Records,
     keep: usize,
     max_age_ms: u64,
     now_ms: u64,
+    forgotten: &dyn Fn(&str),
     deadline: Deadline,
 ) -> Result<usize, StoreError> {
     let oldest_kept_ms = now_ms.saturating_sub(max_age_ms);
@@ -44,6 +45,7 @@ pub fn prune(
             changes.delete_outcome(key, action_id);
         }
         records.commit(changes, deadline)?;
+        due.iter().for_each(|(_, _, action_id)| forgotten(action_id));
         deleted += due.len();
     }
 }
@@ -94,18 +96,19 @@ impl Retention {
     }
 
     /// To be called now and then with how many outcomes were recorded since the last call; prunes where that is due and
-    /// says how many outcomes went. A failure costs nothing but that more are kept until it is due again.
+    /// says how many outcomes went; `forgotten` is told the id of each. A failure costs nothing but that more are kept until it is due again.
     pub fn recorded(
         &self,
         records: &Records,
         count: usize,
         now_ms: u64,
+        forgotten: &dyn Fn(&str),
         deadline: Deadline,
     ) -> Result<usize, StoreError> {
         if !self.is_due(count, now_ms) {
             return Ok(0);
         }
-        prune(records, self.keep, self.max_age_ms, now_ms, deadline)
+        prune(records, self.keep, self.max_age_ms, now_ms, forgotten, deadline)
     }
 
     /// Counts more outcomes. Only one of several callers at a time is told that pruning is due.
@@ -184,20 +187,20 @@ mod tests {
     fn oldest_beyond_the_number_go_with_their_outcomes() {
         let records = memory();
         record(&records, 0..1000);
-        assert_eq!(prune(&records, 300, FOREVER, 2000, soon()).unwrap(), 700);
+        assert_eq!(prune(&records, 300, FOREVER, 2000, &|_| (), soon()).unwrap(), 700);
         assert!(kept(&records).into_iter().eq((700..1000).rev()));
         assert_eq!(records.outcome("action-699", soon()).unwrap(), None);
         assert!(records.outcome("action-700", soon()).unwrap().is_some());
-        assert_eq!(prune(&records, 300, FOREVER, 2000, soon()).unwrap(), 0);
+        assert_eq!(prune(&records, 300, FOREVER, 2000, &|_| (), soon()).unwrap(), 0);
     }
 
     #[test]
     fn too_old_ones_go_whatever_the_number() {
         let records = memory();
         record(&records, 0..600);
-        assert_eq!(prune(&records, 10_000, 1000, 1500, soon()).unwrap(), 500);
+        assert_eq!(prune(&records, 10_000, 1000, 1500, &|_| (), soon()).unwrap(), 500);
         assert!(kept(&records).into_iter().eq((500..600).rev()));
-        assert_eq!(prune(&records, 10_000, 1000, 500, soon()).unwrap(), 0, "a clock set back deletes nothing");
+        assert_eq!(prune(&records, 10_000, 1000, 500, &|_| (), soon()).unwrap(), 0, "a clock set back deletes nothing");
     }
 
     #[test]
@@ -205,7 +208,7 @@ mod tests {
         for number in [0, 1, 255, 256, 257, 512] {
             let records = memory();
             record(&records, 0..number);
-            assert_eq!(prune(&records, 0, FOREVER, 2000, soon()).unwrap() as u64, number);
+            assert_eq!(prune(&records, 0, FOREVER, 2000, &|_| (), soon()).unwrap() as u64, number);
             assert!(kept(&records).is_empty());
         }
     }
@@ -214,7 +217,7 @@ mod tests {
     fn deadline_that_is_over_is_an_error_and_nothing_goes() {
         let records = memory();
         record(&records, 0..10);
-        assert!(prune(&records, 0, FOREVER, 2000, Deadline::after(Duration::ZERO)).is_err());
+        assert!(prune(&records, 0, FOREVER, 2000, &|_| (), Deadline::after(Duration::ZERO)).is_err());
         assert_eq!(kept(&records).len(), 10);
     }
 
@@ -251,7 +254,7 @@ mod tests {
         record(&records, 0..KEEP as u64);
         for n in KEEP as u64..2 * KEEP as u64 {
             record(&records, [n]);
-            retention.recorded(&records, 1, 0, soon()).unwrap();
+            retention.recorded(&records, 1, 0, &|_| (), soon()).unwrap();
         }
         let read = *store.1.lock().unwrap();
         assert!(read < 25 * KEEP, "{} keys read per outcome", read / KEEP);
@@ -264,10 +267,10 @@ mod tests {
         let records = memory();
         let retention = Retention::new(10_000, 1000);
         record(&records, [0]);
-        assert_eq!(retention.recorded(&records, 1, 10, soon()).unwrap(), 0);
+        assert_eq!(retention.recorded(&records, 1, 10, &|_| (), soon()).unwrap(), 0);
         record(&records, [2000]);
-        assert_eq!(retention.recorded(&records, 1, 2000, soon()).unwrap(), 0, "not due yet");
+        assert_eq!(retention.recorded(&records, 1, 2000, &|_| (), soon()).unwrap(), 0, "not due yet");
         record(&records, [AGE_PERIOD_MS]);
-        assert_eq!(retention.recorded(&records, 1, 10 + AGE_PERIOD_MS, soon()).unwrap(), 2);
+        assert_eq!(retention.recorded(&records, 1, 10 + AGE_PERIOD_MS, &|_| (), soon()).unwrap(), 2);
     }
 }

@@ -200,11 +200,16 @@ impl Peer {
         bounds: Bounds<'_>,
         retry: Retry,
     ) -> Result<R, PeerError> {
+        // After a silence nobody knows whether the peer has acted, also where it is away by now.
+        let mut silence = None;
         loop {
             let error = match self.call_once(method, request, options.clone(), bounds) {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
+            if matches!(error, PeerError::Silent { .. }) {
+                silence.get_or_insert_with(|| error.clone());
+            }
             let again = match (&error, retry) {
                 (PeerError::Away { .. }, Retry::WhileAway | Retry::Idempotent) => true,
                 (PeerError::Silent { .. }, Retry::Idempotent) => true,
@@ -218,7 +223,10 @@ impl Peer {
             };
             let pause = bounds.deadline.at_most(RETRY_PAUSE);
             if !again || bounds.deadline.is_over() || bounds.cancel.wait(Urge::Cancel, pause) == Urge::Cancel {
-                return Err(error);
+                return Err(match error {
+                    PeerError::Away { .. } => silence.unwrap_or(error),
+                    PeerError::Silent { .. } | PeerError::Cancelled { .. } | PeerError::Refused { .. } => error,
+                });
             }
         }
     }

@@ -30,6 +30,7 @@ pub(super) fn check(config: &Config) -> Result<(), Violation> {
     within("pullpiri.node_agent_port", pullpiri.node_agent_port, 1..=u16::MAX, number)?;
     within("pullpiri.timeout", pullpiri.timeout, CALL, duration_text)?;
     let hour = Duration::from_secs(3600);
+    within("pullpiri.start_timeout", pullpiri.start_timeout, *CALL.start()..=hour, duration_text)?;
     within("pullpiri.report_every", pullpiri.report_every, *CALL.start()..=hour, duration_text)?;
     within("timpani.timeout", config.timpani.timeout, CALL, duration_text)?;
     config.nodes.iter().try_for_each(|(name, node)| check_node(name, node))

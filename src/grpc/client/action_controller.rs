@@ -11,7 +11,7 @@ use crate::proto::actions::{ActionSpec, ExecuteActionRequest, Verb};
 use crate::proto::actions_grpc::ACTION_CONTROLLER_EXECUTE_ACTION;
 use crate::transport::channel::{Bounds, Retry};
 
-/// Gives an order to an Action Controller. Repeating it is safe: it has an id of its own.
+/// Gives an order to an Action Controller. Trying it again is safe: it has an id of its own.
 pub fn order(called: &Called, order: &Order<'_>, deadline: Deadline, cancel: &CancelToken) -> Result<(), NodeError> {
     let verb = match order.command {
         NodeCommand::Start => Verb::VERB_LAUNCH,
@@ -32,9 +32,11 @@ pub fn order(called: &Called, order: &Order<'_>, deadline: Deadline, cancel: &Ca
     answer.map(drop).map_err(|error| failed(order, error))
 }
 
-/// The id of the order: the same for the same order of the same action, on no other node's log the one of ours.
+/// The id of the order: the same over its own tries, and another one each time that it is given, because its outcome
+/// would be answered again otherwise. It begins with that of the action, by which people find it.
 fn action_id(order: &Order<'_>) -> String {
-    let whole = format!("{}.{}.{}", order.command, order.workload, order.action_id);
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | ':' | '-');
-    whole.chars().filter(|c| allowed(*c)).take(MAX_ACTION_ID).collect()
+    let unique = format!(".{}.{}", order.command, uuid::Uuid::now_v7());
+    let of_action = order.action_id.chars().filter(|c| allowed(*c)).take(MAX_ACTION_ID - unique.len());
+    of_action.chain(unique.chars()).collect()
 }

@@ -5,6 +5,7 @@
 //! what an answer means for an action.
 
 pub mod action_controller;
+pub mod monitoring_server;
 pub mod node_agent;
 pub mod nodes;
 pub mod pharos;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::{Called, action_controller, node_agent};
 use crate::cancel::CancelToken;
 use crate::clock::Deadline;
+use crate::model::plan::NodeCommand;
 use crate::nodes::{Directory, NodeAddress, NodeControl, NodeError, Order};
 use crate::transport::channel::ChannelThreads;
 
@@ -17,14 +18,20 @@ const MOST: usize = 64;
 pub struct NodeClients {
     directory: Arc<dyn Directory>,
     timeout: Duration,
+    start_timeout: Duration,
     threads: ChannelThreads,
     kept: Mutex<HashMap<NodeAddress, (Called, Instant)>>,
 }
 
 impl NodeClients {
-    /// Clients of nodes that `directory` knows; each order has `timeout`.
-    pub fn new(directory: Arc<dyn Directory>, timeout: Duration, threads: ChannelThreads) -> Self {
-        Self { directory, timeout, threads, kept: Mutex::default() }
+    /// Clients of nodes that `directory` knows; a start has `start_timeout`, any other order `timeout`.
+    pub fn new(
+        directory: Arc<dyn Directory>,
+        timeout: Duration,
+        start_timeout: Duration,
+        threads: ChannelThreads,
+    ) -> Self {
+        Self { directory, timeout, start_timeout, threads, kept: Mutex::default() }
     }
 
     fn client(&self, address: &NodeAddress) -> Called {
@@ -38,7 +45,7 @@ impl NodeClients {
             NodeAddress::NodeAgent(at) => ("NodeAgent", at),
             NodeAddress::ActionController(at) => ("Action Controller", at),
         };
-        let make = || (Called::new(name, at, self.timeout, &self.threads), Instant::now());
+        let make = || (Called::new(name, at, self.timeout.max(self.start_timeout), &self.threads), Instant::now());
         let (called, used) = kept.entry(address.clone()).or_insert_with(make);
         *used = Instant::now();
         called.clone()
@@ -49,6 +56,10 @@ impl NodeControl for NodeClients {
     fn order(&self, order: &Order<'_>, deadline: Deadline, cancel: &CancelToken) -> Result<(), NodeError> {
         let address = self.directory.find(order.node, deadline)?;
         let called = self.client(&address);
+        let deadline = deadline.at_most(match order.command {
+            NodeCommand::Start | NodeCommand::Restart => self.start_timeout,
+            NodeCommand::Stop => self.timeout,
+        });
         match address {
             NodeAddress::NodeAgent(_) => node_agent::order(&called, order, deadline, cancel),
             NodeAddress::ActionController(_) => action_controller::order(&called, order, deadline, cancel),

@@ -1,12 +1,16 @@
-//! Pullpiri's StateManager, which is told how far Scenarios are: `SendStateChange`.
+//! Pullpiri's StateManager, which is told how far Scenarios are and which containers the node has: `SendStateChange` and
+//! `SendChangedContainerList`.
 
 use super::Called;
+use super::monitoring_server::container_list;
 use crate::application::audience::{Audience, NotTold};
 use crate::cancel::CancelToken;
 use crate::clock::Deadline;
-use crate::model::report::ScenarioChange;
+use crate::model::report::{ContainerList, ScenarioChange};
 use crate::proto::statemanager::{ErrorCode, ResourceType, StateChange};
-use crate::proto::statemanager_grpc::STATE_MANAGER_CONNECTION_SEND_STATE_CHANGE;
+use crate::proto::statemanager_grpc::{
+    STATE_MANAGER_CONNECTION_SEND_CHANGED_CONTAINER_LIST, STATE_MANAGER_CONNECTION_SEND_STATE_CHANGE,
+};
 use crate::transport::channel::{Bounds, Retry};
 
 const NAME: &str = "StateManager";
@@ -52,5 +56,12 @@ impl Audience for StateManager {
             return Ok(());
         }
         Err(not_told(format!("it answers error {}: {}", answer.error_code.value(), answer.error_details)))
+    }
+    fn containers(&self, list: &ContainerList, deadline: Deadline, cancel: &CancelToken) -> Result<(), NotTold> {
+        let bounds = Bounds { deadline: deadline.at_most(self.called.timeout), cancel };
+        let method = &STATE_MANAGER_CONNECTION_SEND_CHANGED_CONTAINER_LIST;
+        // The latest list is told by the next try, so that an old one is not.
+        let answer = self.called.peer.call(method, &container_list(list), bounds, Retry::Never);
+        answer.map(drop).map_err(|error| NotTold { listener: NAME.to_owned(), reason: error.to_string() })
     }
 }

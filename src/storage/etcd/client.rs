@@ -223,6 +223,12 @@ fn meaning(error: PeerError, repeats: bool) -> Failed {
             }
             RpcStatusCode::RESOURCE_EXHAUSTED if message.contains("too many requests") => Failed::Undone(text),
             RpcStatusCode::UNAUTHENTICATED => Failed::Token(text),
+            // Users or roles have changed since the token was given.
+            RpcStatusCode::INVALID_ARGUMENT
+                if message.contains("auth store is old") || message.contains("user name is empty") =>
+            {
+                Failed::Token(text)
+            }
             // etcd's own bound, and that of its gRPC server.
             RpcStatusCode::INVALID_ARGUMENT | RpcStatusCode::RESOURCE_EXHAUSTED
                 if message.contains("too large") || message.contains("larger than max") =>

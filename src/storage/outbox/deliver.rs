@@ -20,21 +20,21 @@ const MERGES: usize = 16;
 impl Outbox {
     pub(super) fn deliver_all(&self) {
         let mut pause = PAUSE.0;
-        // Of an earlier run, or of a try whose answer did not come, the last may be there already.
-        let mut is_sure = false;
         while !self.stop.is_cancelled() {
-            match self.deliver_next(&mut is_sure) {
+            match self.deliver_next() {
                 Ok(true) => {
                     pause = PAUSE.0;
                     self.note_problem(String::new());
                 }
                 Ok(false) => self.wait_for_more(),
-                // The node's key was taken anew meanwhile: nothing was written, and its new revision is known soon.
-                Err(StoreError::RevisionMoved { key, .. }) if key == published::owner(&self.config.node) => {
+                // The node's key was taken anew meanwhile, or an earlier try has arrived: nothing was written.
+                Err(StoreError::RevisionMoved { key, .. })
+                    if [published::owner(&self.config.node), published::delivered(&self.config.node)]
+                        .contains(&key) =>
+                {
                     self.stop.wait(Urge::Cancel, Deadline::after(PAUSE.0));
                 }
                 Err(error) => {
-                    is_sure = false;
                     self.note_problem(error.to_string());
                     self.stop.wait(Urge::Cancel, Deadline::after(pause));
                     pause = (pause * 2).min(PAUSE.1);
@@ -64,14 +64,14 @@ impl Outbox {
     }
 
     /// Delivers the oldest that waits; `false` where nothing does.
-    fn deliver_next(&self, is_sure: &mut bool) -> Result<bool, StoreError> {
+    fn deliver_next(&self) -> Result<bool, StoreError> {
         let Some((number, entry)) = self.oldest()? else { return self.take_owed() };
         let Ok(waiting) = serde_json::from_slice::<Waiting>(&entry.value) else {
             self.set_aside(number, &entry.key, "it cannot be read")?;
             return Ok(true);
         };
         self.lock().sending = Some(number);
-        let sent = self.send(number, &waiting, is_sure);
+        let sent = self.send(number, &waiting);
         let forgotten = match sent {
             Ok(()) => self.forget(number, &waiting),
             Err(error @ StoreError::Damaged { .. }) => self.set_aside(number, &waiting.key, &error.to_string()),
@@ -83,36 +83,40 @@ impl Outbox {
 
     /// The oldest that waits, unless something older is still to be committed.
     fn oldest(&self) -> Result<Option<(u64, Entry)>, StoreError> {
+        // Looked at before the store: what is committed meanwhile comes later.
+        let limit = {
+            let state = self.lock();
+            state.held.first().copied().unwrap_or(state.next)
+        };
         let found = self.store.scan(keys::OUTBOX, "", 1, Deadline::after(OWN_BUDGET))?;
         let Some(entry) = found.into_iter().next() else {
             let mut state = self.lock();
             // What was counted and never committed is forgotten.
-            if state.held.is_empty() {
-                state.outcomes.clear();
-                state.states.clear();
-            }
+            state.outcomes.retain(|number| *number >= limit);
+            state.states.retain(|_, number| *number >= limit);
             return Ok(None);
         };
         let number = keys::number_of(&entry.key, keys::OUTBOX).unwrap_or_default();
-        let is_free = self.lock().held.first().is_none_or(|held| *held > number);
-        Ok(is_free.then_some((number, entry)))
+        Ok((number < limit).then_some((number, entry)))
     }
 
     fn fence(&self, number: u64) -> String {
         format!("{} {number}", self.instance)
     }
 
-    fn send(&self, number: u64, waiting: &Waiting, is_sure: &mut bool) -> Result<(), StoreError> {
+    fn send(&self, number: u64, waiting: &Waiting) -> Result<(), StoreError> {
         let deadline = Deadline::after(self.config.timeout);
         let fence = published::delivered(&self.config.node);
-        if !*is_sure {
+        let mut batch = Batch::default();
+        if self.shared.abilities().compare {
             let last = self.shared.get(&fence, deadline)?;
-            if last.is_some_and(|entry| entry.value == self.fence(number).as_bytes()) {
-                *is_sure = true;
+            // Of an earlier run, or of a try whose answer did not come, it may be there already.
+            if last.as_ref().is_some_and(|entry| entry.value == self.fence(number).as_bytes()) {
                 return Ok(());
             }
+            // A try that was taken for lost and arrives late does nothing then.
+            batch.compare.push((fence.clone(), last.map_or(0, |entry| entry.revision)));
         }
-        let mut batch = Batch::default();
         if let Some(owner) = &self.owner {
             match owner.state() {
                 Hold::Ours { revision } => batch.compare.push((published::owner(&self.config.node), revision)),
@@ -125,7 +129,6 @@ impl Outbox {
             }
         }
         batch.put.push((fence, self.fence(number).into_bytes()));
-        *is_sure = false;
         if waiting.key.starts_with(&published::package("")) {
             self.send_package(waiting, batch)?;
         } else {
@@ -135,7 +138,6 @@ impl Outbox {
             }
             self.shared.commit(batch, deadline)?;
         }
-        *is_sure = true;
         Ok(())
     }
 
@@ -174,7 +176,9 @@ impl Outbox {
 
     fn forget(&self, number: u64, waiting: &Waiting) -> Result<(), StoreError> {
         let delete = vec![keys::outbox(number)];
-        self.store.commit(Batch { delete, ..Batch::default() }, Deadline::after(OWN_BUDGET))?;
+        // A number is never given again: the fence would take another document for this one.
+        let put = vec![(keys::DELIVERED.to_owned(), number.to_string().into_bytes())];
+        self.store.commit(Batch { put, delete, ..Batch::default() }, Deadline::after(OWN_BUDGET))?;
         let mut state = self.lock();
         state.outcomes.remove(&number);
         if state.states.get(&waiting.key) == Some(&number) {

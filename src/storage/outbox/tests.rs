@@ -164,6 +164,17 @@ fn outcomes_arrive_in_order_and_once_also_over_restarts_and_lost_answers() {
 }
 
 #[test]
+fn number_of_what_was_delivered_last_is_not_given_again_after_a_restart() {
+    let mut rig = Rig::new();
+    for id in ["a", "b", "c"] {
+        rig.end(id, Verb::Launch);
+        rig.drained();
+        rig.restart();
+    }
+    assert_eq!(rig.remote.actions(), ["a", "b", "c"]);
+}
+
+#[test]
 fn delivery_that_a_crash_cut_off_before_it_was_noted_is_not_done_again() {
     let mut rig = Rig::new();
     rig.end("a", Verb::Launch);

@@ -5,6 +5,7 @@ mod connections;
 mod etcd;
 mod misbehaviour;
 mod networks;
+mod reports;
 mod store;
 mod triggers;
 mod wire;
@@ -51,7 +52,7 @@ impl Rig {
             format!(
                 "{}store: {{backend: rocksdb, timeout: 1s, rocksdb: {{address: '{}'}}}}\n\
                  policy: {{server: {{address: '{}', timeout: 1s}}}}\n\
-                 pullpiri: {{enabled: true, state_manager: '{}', timeout: 2s}}\n\
+                 pullpiri: {{enabled: true, state_manager: '{}', report: never, timeout: 2s, start_timeout: 2s}}\n\
                  timpani: {{address: '{}', timeout: 1s}}\n\
                  nodes: {{ZONE1: {{node_agent: '{}'}}, GONE: {{node_agent: '127.0.0.1:1'}}}}\n{settings}",
                 with_sim(folder),

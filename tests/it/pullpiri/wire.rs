@@ -2,9 +2,10 @@
 //! code writes and reads. A stand-in that shares a wrong number with a client would not be noticed otherwise.
 
 use actioncontroller::proto::{
-    actioncontroller as ac, actioncontroller_grpc as ac_grpc, nodeagent_grpc, nodeagent_workload, pharos, pharos_grpc,
-    policymanager, policymanager_grpc, rocksdbservice as rocks, rocksdbservice_grpc as rocks_grpc, schedinfo,
-    schedinfo_grpc, statemanager, statemanager_grpc,
+    actioncontroller as ac, actioncontroller_grpc as ac_grpc, monitoringserver as monitoring, monitoringserver_grpc,
+    nodeagent_grpc, nodeagent_workload, pharos, pharos_grpc, policymanager, policymanager_grpc,
+    rocksdbservice as rocks, rocksdbservice_grpc as rocks_grpc, schedinfo, schedinfo_grpc, statemanager,
+    statemanager_grpc,
 };
 use protobuf::Message;
 
@@ -223,6 +224,82 @@ fn messages_of_pharos() {
 }
 
 #[test]
+fn messages_of_monitoring_server_and_changed_container_lists() {
+    let map = |key: &str, value: &str| [(t(key), t(value))].into();
+    // An entry of a map is a message of a key and a value: six bytes here.
+    let entry = |field: u8, key: u8, value: u8| [&[field << 3 | 2, 6][..], &text(1, key), &text(2, value)].concat();
+    let container = monitoring::ContainerInfo {
+        id: t("a"),
+        names: vec![t("b"), t("c")],
+        image: t("d"),
+        state: map("e", "f"),
+        config: map("g", "h"),
+        annotation: map("i", "j"),
+        stats: map("k", "l"),
+        ..Default::default()
+    };
+    let golden = [
+        &text(1, b'a')[..],
+        &text(2, b'b'),
+        &text(2, b'c'),
+        &text(3, b'd'),
+        &entry(4, b'e', b'f'),
+        &entry(5, b'g', b'h'),
+        &entry(6, b'i', b'j'),
+        &entry(7, b'k', b'l'),
+    ]
+    .concat();
+    check(container.clone(), &[&golden]);
+    check(
+        monitoring::ContainerList { node_name: t("n"), containers: vec![container], ..Default::default() },
+        &[&text(1, b'n'), &[0x12, u8::try_from(golden.len()).unwrap()], &golden],
+    );
+    check(monitoring::SendContainerListResponse { resp: t("a"), ..Default::default() }, &[&text(1, b'a')]);
+    // Doubles are eight bytes, the least first: 1.5 and 2.0.
+    let (one_and_a_half, two) = ([0, 0, 0, 0, 0, 0, 0xF8, 0x3F], [0, 0, 0, 0, 0, 0, 0, 0x40]);
+    check(
+        monitoring::NodeInfo {
+            node_name: t("a"),
+            cpu_usage: 1.5,
+            cpu_count: 3,
+            gpu_count: 4,
+            used_memory: 5,
+            total_memory: 6,
+            mem_usage: 2.0,
+            rx_bytes: 8,
+            tx_bytes: 9,
+            read_bytes: 10,
+            write_bytes: 11,
+            os: t("b"),
+            arch: t("c"),
+            ip: t("d"),
+            ..Default::default()
+        },
+        &[
+            &text(1, b'a'),
+            &[0x11],
+            &one_and_a_half,
+            &number(3, 3),
+            &number(4, 4),
+            &number(5, 5),
+            &number(6, 6),
+            &[0x39],
+            &two,
+            &number(8, 8),
+            &number(9, 9),
+            &number(10, 10),
+            &number(11, 11),
+            &text(12, b'b'),
+            &text(13, b'c'),
+            &text(14, b'd'),
+        ],
+    );
+    check(monitoring::SendNodeInfoResponse { resp: t("a"), ..Default::default() }, &[&text(1, b'a')]);
+    check(monitoring::StressMonitoringMetric { json: t("a"), ..Default::default() }, &[&text(1, b'a')]);
+    check(monitoring::StressMonitoringMetricResponse { resp: t("a"), ..Default::default() }, &[&text(1, b'a')]);
+}
+
+#[test]
 fn messages_of_rocksdb_service() {
     check(rocks::HealthRequest::default(), &[]);
     check(
@@ -289,6 +366,22 @@ fn paths_of_the_methods() {
         (
             statemanager_grpc::STATE_MANAGER_CONNECTION_SEND_STATE_CHANGE.name,
             "/statemanager.StateManagerConnection/SendStateChange",
+        ),
+        (
+            statemanager_grpc::STATE_MANAGER_CONNECTION_SEND_CHANGED_CONTAINER_LIST.name,
+            "/statemanager.StateManagerConnection/SendChangedContainerList",
+        ),
+        (
+            monitoringserver_grpc::MONITORING_SERVER_CONNECTION_SEND_CONTAINER_LIST.name,
+            "/monitoringserver.MonitoringServerConnection/SendContainerList",
+        ),
+        (
+            monitoringserver_grpc::MONITORING_SERVER_CONNECTION_SEND_NODE_INFO.name,
+            "/monitoringserver.MonitoringServerConnection/SendNodeInfo",
+        ),
+        (
+            monitoringserver_grpc::MONITORING_SERVER_CONNECTION_SEND_STRESS_MONITORING_METRIC.name,
+            "/monitoringserver.MonitoringServerConnection/SendStressMonitoringMetric",
         ),
         (nodeagent_grpc::NODE_AGENT_CONNECTION_HANDLE_WORKLOAD.name, "/nodeagent.NodeAgentConnection/HandleWorkload"),
         (

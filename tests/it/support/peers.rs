@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use actioncontroller::proto::monitoringserver::{SendContainerListResponse, SendNodeInfoResponse};
 use actioncontroller::proto::nodeagent_workload::{HandleWorkloadRequest, HandleWorkloadResponse, WorkloadCommand};
 use actioncontroller::proto::pharos::{RequestNetworkPodRequest, RequestNetworkPodResponse};
 use actioncontroller::proto::policy::{ValidateActionRequest, ValidateActionResponse};
@@ -351,6 +352,8 @@ pub fn policy_server(refusals: Refusals) -> StandIn {
         let refusals = refusals.lock().unwrap();
         let names = [&request.verb, &request.workload, &request.target];
         let refused = names.iter().find_map(|name| refusals.get(*name)).cloned();
+        // What it suggests it allows.
+        let refused = refused.filter(|(_, _, suggested)| suggested.is_empty() || *suggested != request.node);
         let allowed = refused.is_none();
         let (rule, reason, suggested_node) = refused.unwrap_or_default();
         encode(&ValidateActionResponse { allowed, rule, reason, suggested_node, ..Default::default() })
@@ -367,7 +370,14 @@ pub fn questions(server: &StandIn) -> Vec<ValidateActionRequest> {
 
 /// A StateManager that takes what the real one takes: texts that are not empty, a time, and scenarios in their order.
 pub fn state_manager(states: Arc<Mutex<BTreeMap<String, String>>>) -> StandIn {
-    StandIn::start(&["/statemanager.StateManagerConnection/SendStateChange"], move |_, request| {
+    const METHODS: [&str; 2] = [
+        "/statemanager.StateManagerConnection/SendStateChange",
+        "/statemanager.StateManagerConnection/SendChangedContainerList",
+    ];
+    StandIn::start(&METHODS, move |method, request| {
+        if method == METHODS[1] {
+            return encode(&SendContainerListResponse::default());
+        }
         let change: StateChange = parse(request);
         let texts = [&change.resource_name, &change.current_state, &change.target_state, &change.transition_id];
         let is_whole =
@@ -408,5 +418,17 @@ pub fn pharos() -> StandIn {
         let accepted = request.pod_name != "unwanted";
         let message = if accepted { "" } else { "no such network" }.to_owned();
         encode(&RequestNetworkPodResponse { request_id: request.pod_name, accepted, message, ..Default::default() })
+    })
+}
+
+/// A MonitoringServer, which takes everything.
+pub fn monitoring_server() -> StandIn {
+    const METHODS: [&str; 2] = [
+        "/monitoringserver.MonitoringServerConnection/SendContainerList",
+        "/monitoringserver.MonitoringServerConnection/SendNodeInfo",
+    ];
+    StandIn::start(&METHODS, |method, _| match method == METHODS[0] {
+        true => encode(&SendContainerListResponse::default()),
+        false => encode(&SendNodeInfoResponse::default()),
     })
 }
