@@ -228,10 +228,12 @@ impl Pipeline {
         let stored = StoredOutcome { fingerprint: fingerprint(request), outcome: outcome.clone() };
         // A refusal is told and need not be kept at any price.
         let had_no_effect = changes.is_empty() && outcome.steps.is_empty() && outcome.failure.is_some();
-        let (is_urgent, has_steps) = (request.verb.lane() == Lane::Urgent, !outcome.steps.is_empty());
+        let is_urgent = request.verb.lane() == Lane::Urgent;
+        // Whatever a caller repeats without an effect takes no place where there is none.
+        let has_effect = !outcome.steps.is_empty() || (is_urgent && !had_no_effect);
         let outbox = self.ports.outbox.as_ref();
         // Held until the changes are committed, so that outcomes are delivered in their order.
-        let ticket = outbox.map(|outbox| outbox.add(&mut changes, outcome, is_urgent, has_steps)).transpose();
+        let ticket = outbox.map(|outbox| outbox.add(&mut changes, outcome, is_urgent, has_effect)).transpose();
         let written = changes.put_outcome(&stored).and_then(|()| ticket.as_ref().map(drop).map_err(Clone::clone));
         let written = written.and_then(|()| match had_no_effect {
             true => self.ports.records.commit(changes, deadline),

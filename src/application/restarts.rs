@@ -55,6 +55,8 @@ struct Ends {
     restarts: u32,
     /// Tries to start it again that came to nothing since its last end.
     in_vain: u32,
+    /// Whether it was this daemon that asked for its next start.
+    is_asked: bool,
     started: Option<Instant>,
     due: Option<Instant>,
 }
@@ -141,6 +143,10 @@ impl Keeper {
             HubEvent::Started(instance) => {
                 if let Some(ends) = name_of(&instance).and_then(|name| self.ends.get_mut(&name)) {
                     (ends.started, ends.due, ends.in_vain) = (Some(Instant::now()), None, 0);
+                    // Whoever stops and starts it on purpose begins anew.
+                    if !std::mem::take(&mut ends.is_asked) {
+                        ends.restarts = 0;
+                    }
                 }
             }
             HubEvent::Stopped { instance, exit_code } => {
@@ -237,7 +243,7 @@ impl Keeper {
             if let Some(ends) = self.ends.get_mut(&name) {
                 // Where this one comes to nothing, the next try is later; its start clears that.
                 ends.due = Some(now + wait_before(ends.restarts.saturating_add(ends.in_vain), timing));
-                ends.in_vain = ends.in_vain.saturating_add(1);
+                (ends.in_vain, ends.is_asked) = (ends.in_vain.saturating_add(1), true);
             }
             // Its end is told by the engine; whoever drops the answer ends only the wait.
             drop(self.service.accept(restart(&name)));

@@ -154,7 +154,8 @@ impl Outbox {
             return Ok(());
         }
         let (waiting, name) = (state.outcomes.len(), self.shared.name());
-        let message = format!("{waiting} outcomes wait for {name}, more are not taken: {}", state.problem);
+        let problem = if state.problem.is_empty() { "it does not answer" } else { &state.problem };
+        let message = format!("{waiting} outcomes wait for {name}, more are not taken: {problem}");
         let error = Error::new(ErrorKind::ResourceExhausted, ErrorCode::BacklogFull, message);
         Err(error.hint("stop, kill, remove and terminate go on; store.backlog.entries sets the bound"))
     }

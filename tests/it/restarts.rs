@@ -54,6 +54,23 @@ fn what_ends_is_started_again_and_a_stop_ends_that() {
 }
 
 #[test]
+fn stops_and_starts_on_purpose_do_not_make_a_later_restart_wait() {
+    let daemon = DaemonProcess::start(|folder| {
+        format!("{}actions: {{restart_after: 300ms, restart_after_most: 10m}}\n", with_sim(folder))
+    });
+    daemon.launch(&with_policy("Always", "sleep 1000")).unwrap();
+    for _ in 0..12 {
+        daemon.execute(on_target(Verb::VERB_STOP, "w")).unwrap();
+        daemon.execute(on_target(Verb::VERB_START, "w")).unwrap();
+    }
+    let done = restarts(&daemon);
+    daemon.execute(on_target(Verb::VERB_TERMINATE, "w")).unwrap();
+    daemon.launch(&with_policy("Always", "sleep 0.2")).unwrap();
+    // After twelve that count it would be ten minutes.
+    until("it was started again", LIMIT, || (restarts(&daemon) > done).then_some(()));
+}
+
+#[test]
 fn only_a_failure_is_followed_by_a_restart_where_the_document_says_so() {
     for (policy, command, restarts_it) in [
         ("OnFailure", "sleep 0.2; exit 3", true),
