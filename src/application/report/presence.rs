@@ -3,7 +3,6 @@
 //! It binds the address that its own settings name, so that every address of this node is tried; a connection to one's
 //! own addresses is made or refused at once.
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,6 +15,8 @@ const PAUSE: Duration = Duration::from_secs(5);
 
 /// How long one connection may take to be made.
 const CONNECT_LIMIT: Duration = Duration::from_millis(200);
+
+const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Addresses that are tried, at most.
 const MOST: usize = 16;
@@ -48,8 +49,8 @@ fn find(port: u16, own: &[IpAddr]) -> Option<SocketAddr> {
         IpAddr::V4(_) => true,
         IpAddr::V6(ip) => !ip.is_unicast_link_local(),
     };
-    let all: BTreeSet<_> = [IpAddr::V4(Ipv4Addr::LOCALHOST)].iter().chain(own).filter(|ip| is_usable(ip)).collect();
-    let mut all = all.into_iter().take(MOST).map(|ip| SocketAddr::new(*ip, port));
+    let others = own.iter().copied().filter(|ip| is_usable(ip) && *ip != LOCALHOST);
+    let mut all = std::iter::once(LOCALHOST).chain(others).take(MOST).map(|ip| SocketAddr::new(ip, port));
     all.find(|address| TcpStream::connect_timeout(address, CONNECT_LIMIT).is_ok())
 }
 

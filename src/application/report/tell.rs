@@ -13,10 +13,10 @@ use crate::clock::Deadline;
 const TELL_BUDGET: Duration = Duration::from_secs(10);
 
 /// Between two tries while a listener does not take it, at least and at most.
-const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
 
 /// A list that has not changed is told again after this: the listener may have started anew and forgotten it.
-const AGAIN: Duration = Duration::from_secs(60);
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// One listener.
 pub(super) struct Telling {
@@ -33,13 +33,14 @@ impl Telling {
         let (mut before, mut next) = (None, Instant::now());
         while self.board.wait_for_telling().is_ok() {
             let look = |state: &mut super::board::State| {
-                let is_due = state.is_telling() && state.version() != 0 && Instant::now() >= next;
-                is_due.then(|| state.list(&self.node))
+                let is_due = state.is_telling() && Instant::now() >= next;
+                // Before the first look there is no list, which is not an empty one.
+                is_due.then(|| (state.version() != 0).then(|| state.list(&self.node)))
             };
             let list = match self.board.wait(Some(next.max(Instant::now())), look) {
                 Ok(Some(list)) => list,
                 Ok(None) => {
-                    // What is known comes soon, or somebody else reports.
+                    // Somebody else reports, or it was not quite time.
                     if self.pause(PAUSE.0.min(self.every)).is_err() {
                         return;
                     }
@@ -50,7 +51,7 @@ impl Telling {
             next = Instant::now() + self.every;
             let (report, now) = node::report(&self.node, &proc::read(), before);
             let deadline = Deadline::after(TELL_BUDGET);
-            let told = self.audience.containers(&list, deadline, &self.stop);
+            let told = list.map_or(Ok(()), |list| self.audience.containers(&list, deadline, &self.stop));
             let told = told.and_then(|()| self.audience.node(&report, deadline, &self.stop));
             match told {
                 Ok(()) => before = Some(now),
