@@ -63,30 +63,32 @@ impl Copies {
         Ok(found.map(|copy| Entry { key: key.to_owned(), ..copy }))
     }
 
-    /// Whether all that the shared store has was copied once: then what has no copy was not there.
+    /// Whether all that the shared store had is copied, and nothing was left out since: then what has no copy was not there.
     pub fn are_whole(&self) -> Result<bool, StoreError> {
         Ok(self.store.get(keys::COPIED, Deadline::after(OWN_BUDGET))?.is_some())
     }
 
-    /// Notes what keys hold now; writes what differs.
-    pub fn note(&self, all: &[Held<'_>]) -> Result<(), StoreError> {
+    /// Notes what keys hold now; writes what differs. Tells whether a copy of each is kept; where one is left out the
+    /// copies are no longer whole.
+    pub fn note(&self, all: &[Held<'_>]) -> Result<bool, StoreError> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let mut names = match known.take() {
             Some(names) => names,
             None => self.read_names()?,
         };
-        let noted = all.chunks(PAGE).try_for_each(|some| self.note_some(some, &mut names));
+        let noted = all.chunks(PAGE).try_fold(true, |kept, some| Ok(self.note_some(some, &mut names)? && kept));
         // What was written of a batch that failed is not known: the names are read again.
         *known = noted.is_ok().then_some(names);
         noted
     }
 
-    fn note_some(&self, some: &[Held<'_>], names: &mut BTreeSet<String>) -> Result<(), StoreError> {
-        let mut batch = Batch::default();
+    fn note_some(&self, some: &[Held<'_>], names: &mut BTreeSet<String>) -> Result<bool, StoreError> {
+        let (mut batch, mut is_kept) = (Batch::default(), true);
         for (key, value) in some {
             let fits = value.is_none_or(|value| value.len() <= MOST_BYTES);
             let has_room = names.contains(*key) || names.len() < MOST;
             if value.is_some() && !(fits && has_room) {
+                is_kept = false;
                 crate::limited!(log::Level::Warn, "no copy of '{key}' is kept: it is too large, or there are too many");
             }
             match value.filter(|_| fits && has_room) {
@@ -101,11 +103,27 @@ impl Copies {
                 None => {}
             }
         }
-        if batch == Batch::default() { Ok(()) } else { self.store.commit(batch, Deadline::after(OWN_BUDGET)) }
+        if !is_kept && self.are_whole()? {
+            batch.delete.push(keys::COPIED.to_owned());
+        }
+        if batch != Batch::default() {
+            self.store.commit(batch, Deadline::after(OWN_BUDGET))?;
+        }
+        Ok(is_kept)
     }
 
-    /// All that the shared store holds is this: notes it, and deletes copies of what is gone.
-    fn note_all(&self, entries: &[Entry]) -> Result<(), StoreError> {
+    /// A change could not be noted: what has no copy may be there all the same.
+    fn missed_one(&self) -> Result<(), StoreError> {
+        if !self.are_whole()? {
+            return Ok(());
+        }
+        let delete = vec![keys::COPIED.to_owned()];
+        self.store.commit(Batch { delete, ..Batch::default() }, Deadline::after(OWN_BUDGET))
+    }
+
+    /// All that the shared store holds is this: notes it, and deletes copies of what is gone. Tells whether the copies are
+    /// whole.
+    fn note_all(&self, entries: &[Entry]) -> Result<bool, StoreError> {
         let there: BTreeSet<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
         let names = self.read_names()?;
         let is_watched = |name: &&String| PREFIXES.iter().any(|prefix| name.starts_with(prefix));
@@ -113,12 +131,12 @@ impl Copies {
         let mut all: Vec<Held<'_>> = gone.map(|name| (name.as_str(), None)).collect();
         all.extend(entries.iter().map(|entry| (entry.key.as_str(), Some(entry.value.as_slice()))));
         // Some at a time, so that a launch that reads documents meanwhile does not wait for all.
-        all.chunks(PAGE).try_for_each(|some| self.note(some))?;
-        if self.are_whole()? {
-            return Ok(());
+        let is_whole = all.chunks(PAGE).try_fold(true, |kept, some| Ok::<_, StoreError>(self.note(some)? && kept))?;
+        if is_whole && !self.are_whole()? {
+            let put = vec![(keys::COPIED.to_owned(), b"1".to_vec())];
+            self.store.commit(Batch { put, ..Batch::default() }, Deadline::after(OWN_BUDGET))?;
         }
-        let put = vec![(keys::COPIED.to_owned(), b"1".to_vec())];
-        self.store.commit(Batch { put, ..Batch::default() }, Deadline::after(OWN_BUDGET))
+        Ok(is_whole)
     }
 
     fn read_names(&self) -> Result<BTreeSet<String>, StoreError> {
@@ -165,15 +183,20 @@ fn keep(shared: &dyn SharedStore, copies: &Copies, stop: &CancelToken) {
     for change in changes {
         let noted = match change {
             Ok(StoreChange::Snapshot(entries)) => {
-                let noted = copies.note_all(&entries);
-                noted.inspect(|()| log::info!("{} documents of {} are copied", entries.len(), shared.name()))
+                let which = |is_whole| if is_whole { "all" } else { "not all" };
+                copies.note_all(&entries).map(|is_whole| {
+                    log::info!("{} of {} documents of {} are copied", which(is_whole), entries.len(), shared.name());
+                })
             }
-            Ok(StoreChange::Put(entry)) => copies.note(&[(&entry.key, Some(&entry.value))]),
-            Ok(StoreChange::Deleted { key }) => copies.note(&[(&key, None)]),
-            Err(error) => Err(error),
+            Ok(StoreChange::Put(entry)) => copies.note(&[(&entry.key, Some(&entry.value))]).map(drop),
+            Ok(StoreChange::Deleted { key }) => copies.note(&[(&key, None)]).map(drop),
+            Err(error) => {
+                crate::limited!(log::Level::Warn, "copies of documents are not kept up to date: {error}");
+                continue;
+            }
         };
-        if let Err(error) = noted {
-            crate::limited!(log::Level::Warn, "copies of documents are not kept up to date: {error}");
+        if let Err(error) = noted.or_else(|error| copies.missed_one().and(Err(error))) {
+            crate::limited!(log::Level::Warn, "copies of documents could not be written: {error}");
         }
     }
 }
@@ -215,5 +238,30 @@ mod tests {
         let large = vec![b'x'; MOST_BYTES + 1];
         copies.note(&[("Model/a", Some(&large)), ("Model/b", Some(b"2"))]).unwrap();
         assert_eq!((text(&copies, "Model/a"), text(&copies, "Model/b").as_deref()), (None, Some("2")));
+    }
+
+    // req: AC-21
+    #[test]
+    fn copies_are_whole_only_while_none_is_left_out() {
+        let copies = Copies::new(Arc::new(MemoryStore::new()));
+        let large = Entry { value: vec![b'x'; MOST_BYTES + 1], ..entry("Model/large", "") };
+        // A page after the one that leaves one out does not hide it.
+        let many: Vec<Entry> = (0..PAGE).map(|at| entry(&format!("Model/m{at}"), "1")).collect();
+        let with_large: Vec<Entry> = [large.clone()].into_iter().chain(many.clone()).collect();
+        assert!(!copies.note_all(&with_large).unwrap());
+        assert!(!copies.are_whole().unwrap());
+        assert!(copies.note_all(&many).unwrap());
+        assert!(copies.are_whole().unwrap());
+        // One that is left out later, and a change that could not be noted.
+        assert!(!copies.note(&[("Model/large", Some(&large.value))]).unwrap());
+        assert!(!copies.are_whole().unwrap());
+        copies.note_all(&many).unwrap();
+        copies.missed_one().unwrap();
+        assert!(!copies.are_whole().unwrap());
+        // Later changes do not make them whole; the next listing does.
+        copies.note(&[("Model/large", None)]).unwrap();
+        assert!(!copies.are_whole().unwrap());
+        copies.note_all(&many).unwrap();
+        assert!(copies.are_whole().unwrap());
     }
 }
