@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::client::{Client, meaning_of};
 use super::{end_of, entry};
@@ -40,8 +40,8 @@ const MOST_BYTES: usize = 64 << 20;
 /// An open stream.
 struct Open {
     call: Duplex<WatchRequest, WatchResponse>,
-    /// When the server was asked for a word and has not given one.
-    asked: Option<Instant>,
+    /// Whether the server was asked for a word and has not given one.
+    is_asked: bool,
     /// The parts of an answer of which more are to come, by watch.
     parts: BTreeMap<i64, Vec<Event>>,
     part_bytes: usize,
@@ -88,15 +88,18 @@ impl Changes {
         let bounds = Bounds { deadline, cancel: &self.cancel };
         match open.call.next(bounds).map_err(meaning_of)? {
             Some(answer) => {
-                open.asked = None;
-                self.pause = PAUSE.0;
+                open.is_asked = false;
+                // That a watch is created does not tell yet that it lasts: one of them may be refused.
+                if !answer.created && !answer.canceled {
+                    self.pause = PAUSE.0;
+                }
                 self.take(answer)
             }
-            None if open.asked.is_some() => {
+            None if open.is_asked => {
                 Err(StoreError::Unavailable(format!("etcd is silent for {} s", 2 * QUIET.as_secs())))
             }
             None => {
-                open.asked = Some(Instant::now());
+                open.is_asked = true;
                 let request = Request_union::ProgressRequest(WatchProgressRequest::default());
                 let bounds = Bounds { deadline: Deadline::after(QUIET), cancel: &self.cancel };
                 open.call.send(message(request), bounds).map_err(meaning_of)
@@ -159,7 +162,7 @@ impl Changes {
         let messages: Vec<_> = self.prefixes.iter().enumerate().map(create).collect();
         let deadline = Deadline::after(QUIET);
         let (call, answer) = self.client.open(&WATCH_WATCH, &messages, deadline, &self.cancel)?;
-        self.open = Some(Open { call, asked: None, parts: BTreeMap::new(), part_bytes: 0 });
+        self.open = Some(Open { call, is_asked: false, parts: BTreeMap::new(), part_bytes: 0 });
         self.take(answer)
     }
 
