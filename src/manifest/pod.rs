@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `actioncontroller.io/runtime`, `beemesh.io/runtime-engine` | the engine by name |
 //! | `actioncontroller.io/networks` | names of networks with `,` between |
+//! | `actioncontroller.io/wake-fallback` | what a wake does whose checkpoint is of no use: `none` or `cold-start` |
 //!
 //! Any other under `actioncontroller.io/` is refused, among labels too: the daemon sets those itself.
 
@@ -118,12 +119,14 @@ pub(super) struct Metadata {
     pub engine: String,
     /// The networks that an annotation names.
     pub networks: Vec<String>,
+    /// An annotation says what a wake falls back to.
+    pub says_how_to_wake: bool,
 }
 
 impl Metadata {
     /// Whether an annotation says how a workload is to be run.
     pub fn is_of_workload(&self) -> bool {
-        !self.engine.is_empty() || !self.networks.is_empty()
+        !self.engine.is_empty() || !self.networks.is_empty() || self.says_how_to_wake
     }
 }
 
@@ -161,8 +164,15 @@ pub(super) fn metadata(fields: &mut Fields<'_>) -> ManifestResult<Metadata> {
                 metadata.engine.clone_from(&value);
             }
             NETWORKS => metadata.networks = network_list(&value).map_err(|why| at(place.invalid(why)))?,
+            labels::WAKE_FALLBACK => {
+                if !matches!(value.as_str(), "none" | labels::COLD_START) {
+                    let message = format!("must be none or {}, not '{}'", labels::COLD_START, shown(&value));
+                    return Err(at(place.invalid(message)));
+                }
+                metadata.says_how_to_wake = true;
+            }
             key if key.starts_with(labels::PREFIX) => {
-                let known = format!("known are {RUNTIME} and {NETWORKS}");
+                let known = format!("known are {RUNTIME}, {NETWORKS} and {}", labels::WAKE_FALLBACK);
                 return Err(at(place.invalid(format!("annotation '{}' is not known; {known}", shown(key)))));
             }
             _ => {}

@@ -6,7 +6,9 @@
 
 pub mod adapter;
 mod failure;
+pub mod hibernation;
 pub mod podman;
 mod probes;
+pub mod processes;
 pub mod registry;
 pub mod sim;
