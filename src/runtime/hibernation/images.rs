@@ -178,7 +178,7 @@ impl Images {
 
     /// Deletes the image's files, wherever they are; the record stays.
     pub fn free(&self, record: &Record) {
-        for image in &record.image {
+        if let Some(image) = &record.image {
             image.parts.iter().for_each(|part| remove(&image.root.join(part)));
         }
         for extension in ["new", "image"] {

@@ -18,7 +18,6 @@ use super::lifecycle::{self, inspect, not_allowed};
 use super::wire::Inspect;
 use super::{ENGINE, status};
 use crate::clock::Deadline;
-use crate::model::state::ContainerStatus;
 use crate::runtime::adapter::{Call, Change, CheckpointImage, RestoreTo, RtResult, RuntimeError, unsupported};
 use crate::runtime::processes::{Which, end_trees, thaw_group_of};
 use crate::transport::http::Method;
@@ -70,7 +69,7 @@ pub(super) fn checkpoint(client: &Client, call: &Call, id: &str) -> RtResult<Che
 fn runs_on(client: &Client, container: &Inspect) {
     thaw_group_of(container.state.pid);
     let found = apart(|call| inspect(client, call, &container.id));
-    let is_done = found.is_ok_and(|now| status::status(&now.state) == ContainerStatus::Hibernated);
+    let is_done = found.is_ok_and(|now| now.state.checkpointed && !status::status(&now.state).is_live());
     if is_done && let Err(error) = apart(|call| restore(client, call, &container.id, RestoreTo::Running)) {
         log::error!("container '{}' was checkpointed in vain and does not go on: {error}", container.name);
         return;

@@ -32,6 +32,8 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 /// A running private service.
 pub struct PodmanServer {
     dir: tempfile::TempDir,
+    /// The folder whose `criu` the engine finds first.
+    criu: PathBuf,
     /// Holds the namespaces.
     anchor: Child,
     service: Option<Child>,
@@ -68,11 +70,19 @@ impl PodmanServer {
     /// `usr` is laid over the machine's `/usr` for all that the rig runs.
     fn start_over(usr: Option<&Path>) -> Self {
         let dir = tempfile::Builder::new().prefix("ac-podman-").tempdir().expect("a temporary folder");
-        let mut server = Self { dir, anchor: anchor(usr), service: None, registry: None };
+        let criu = criu_folder().join("bin");
+        let mut server = Self { dir, criu, anchor: anchor(usr), service: None, registry: None };
         server.configure();
         server.import_busybox();
         server.start_service();
         server
+    }
+
+    /// The same with another `criu`: `unfit` is there and works on no present kernel, anything else is a folder.
+    pub fn use_criu(&mut self, folder: &Path) {
+        self.criu = criu_folder().join(folder);
+        self.stop_service();
+        self.start_service();
     }
 
     /// The same with a registry on a free port of 127.0.0.1 that has an image; see [`PodmanServer::remote_image`].
@@ -194,6 +204,8 @@ impl PodmanServer {
         command.arg("--root").arg(path("root")).arg("--runroot").arg(path("runroot")).arg("--tmpdir").arg(path("tmp"));
         command.arg("--network-config-dir").arg(path("networks"));
         command.args(["--events-backend=file", "--cgroup-manager=cgroupfs"]);
+        let paths = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{}:{paths}", self.criu.display()));
         command.env("CONTAINERS_CONF", path("containers.conf"));
         command.env("CONTAINERS_REGISTRIES_CONF", path("registries.conf"));
         command
@@ -271,6 +283,13 @@ impl PodmanServer {
             "localhost/volume:1",
         ]);
     }
+}
+
+/// Where `tests/rig/criu.sh` unpacks: `$ACTIONCONTROLLER_CRIU_DIR`, by default `~/.cache/actioncontroller/criu`.
+pub fn criu_folder() -> PathBuf {
+    let by_default = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/actioncontroller/criu"));
+    let folder = std::env::var_os("ACTIONCONTROLLER_CRIU_DIR").map(PathBuf::from).or_else(by_default);
+    folder.unwrap_or_default()
 }
 
 impl Drop for PodmanServer {
