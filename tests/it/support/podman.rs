@@ -78,13 +78,6 @@ impl PodmanServer {
         server
     }
 
-    /// The same with another `criu`: `unfit` is there and works on no present kernel, anything else is a folder.
-    pub fn use_criu(&mut self, folder: &Path) {
-        self.criu = criu_folder().join(folder);
-        self.stop_service();
-        self.start_service();
-    }
-
     /// The same with a registry on a free port of 127.0.0.1 that has an image; see [`PodmanServer::remote_image`].
     pub fn start_with_registry() -> Self {
         let mut server = Self::start();
