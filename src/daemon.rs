@@ -19,6 +19,7 @@ use crate::application::status::Status;
 use crate::application::teller::{Teller, changes_of};
 use crate::clock::{Clock, Deadline, SystemClock};
 use crate::config::Config;
+use crate::dispatch::service::Service;
 use crate::dispatch::{DispatchConfig, DispatchPorts, Dispatcher, Told};
 use crate::events::{Hub, HubEvent, Listener};
 use crate::grpc::server::{HealthState, Server, ServerConfig, UnixConfig};
@@ -134,13 +135,12 @@ impl Daemon {
         let stores = peers::stores(&config, &records, shared, outbox.as_ref());
         let health = Health::new(config.node.clone(), Arc::clone(&engines), stores, Arc::clone(&faults));
         let health = Arc::new(health);
-        let clock_of_actions = Arc::clone(&clock);
         let dispatch_ports = DispatchPorts {
             act,
             status,
             history,
             health,
-            clock: clock_of_actions,
+            clock: Arc::clone(&clock),
             prune,
             told,
             ended,
@@ -153,8 +153,10 @@ impl Daemon {
         recover(&dispatcher, &records)?;
         let (listener, events) = restarts::events();
         let timing = Timing { first: config.actions.restart_after, most: config.actions.restart_after_most };
-        let restarts = Restarts::start(events, Arc::clone(&dispatcher) as _, records.clone(), timing);
-        let restarts = restarts.map_err(failed("threads"))?;
+        let service = Arc::clone(&dispatcher);
+        // Whoever drops the answer ends only the wait.
+        let accept = Box::new(move |request| drop(service.accept(request)));
+        let restarts = Restarts::start(events, accept, records.clone(), timing).map_err(failed("threads"))?;
         let listener = match &reporter {
             Some(reporter) => both(reporter.waker(), listener),
             None => listener,
