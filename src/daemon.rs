@@ -1,8 +1,10 @@
-//! The composition root: builds every port, starts threads in order, stops them in reverse. Nothing else.
+//! The composition root: builds every port, starts threads in order and stops them. Nothing else.
 //!
-//! Start: store (its lock before anything is bound), engines, policy, pipeline, dispatcher, recoveries, server.
-//! Stop: health NOT_SERVING and the server (it holds clones of the service), dispatcher (workers end or are cancelled
-//! at a limit), engines, store.
+//! Start: store (its lock before anything is bound), shared store, engines, outbox, copies, publisher, teller, reporter,
+//! faults, dispatcher, recoveries, restarts, hub (once its listeners are there), server.
+//! Stop: health NOT_SERVING, then what asks for actions by itself (hub, reporter, restarts), the dispatcher (workers end or
+//! are cancelled at a limit), what tells of their ends (teller, faults, copies, publisher, outbox), and at last the
+//! server, so that callers still get their answers.
 
 mod peers;
 
@@ -10,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::action::{Pipeline, Ports, Recovery, Settings, SettingsCell};
+use crate::application::faults::{FaultKeeper, Places};
 use crate::application::health::Health;
 use crate::application::history::History;
 use crate::application::publish::Publisher;
@@ -77,18 +80,40 @@ fn both(first: impl Fn(&HubEvent) + Send + Sync + 'static, second: Listener) -> 
 pub struct Daemon {
     server: Server,
     health: Arc<HealthState>,
+    running: Running,
+    settings: Arc<SettingsCell>,
+    policy: Arc<BuiltinPolicy>,
+    records: Records,
+    config: Config,
+}
+
+/// What runs beneath the server.
+struct Running {
     hub: Hub,
     reporter: Option<Reporter>,
     restarts: Restarts,
     dispatcher: Arc<Dispatcher>,
     teller: Teller,
+    fault_keeper: FaultKeeper,
     copy_keeper: Option<CopyKeeper>,
     publisher: Option<Publisher>,
     outbox: Option<Arc<Outbox>>,
-    settings: Arc<SettingsCell>,
-    policy: Arc<BuiltinPolicy>,
-    records: Records,
-    config: Config,
+}
+
+impl Running {
+    /// Ends it all; actions under way have `drain` to end, then `undo` to be undone. Gives how many are left.
+    fn stop(self, drain: Duration, undo: Duration) -> usize {
+        self.hub.stop();
+        self.reporter.into_iter().for_each(Reporter::stop);
+        self.restarts.stop();
+        let left = self.dispatcher.stop(drain, undo);
+        self.teller.stop();
+        self.fault_keeper.stop();
+        self.copy_keeper.into_iter().for_each(CopyKeeper::stop);
+        self.publisher.into_iter().for_each(Publisher::stop);
+        self.outbox.iter().for_each(|outbox| outbox.stop());
+        left
+    }
 }
 
 impl Daemon {
@@ -131,7 +156,9 @@ impl Daemon {
         let state_manager = peers::state_manager(&config, &threads);
         let teller = Teller::start(state_manager.iter().cloned().collect()).map_err(failed("threads"))?;
         let reporter = peers::reporter(&config, &engines, &records, state_manager, &threads)?;
-        let (told, faults) = (Some(told(&teller, &clock)), Arc::default());
+        let places = Places { node: config.node.clone(), records: records.clone(), outbox: outbox.clone() };
+        let fault_keeper = FaultKeeper::start(places).map_err(failed("threads"))?;
+        let (told, faults) = (Some(told(&teller, &clock)), fault_keeper.faults());
         let stores = peers::stores(&config, &records, shared, outbox.as_ref());
         let health = Health::new(config.node.clone(), Arc::clone(&engines), stores, Arc::clone(&faults));
         let health = Arc::new(health);
@@ -166,30 +193,15 @@ impl Daemon {
         let pullpiri = config.pullpiri.enabled.then(|| Arc::clone(&dispatcher) as _);
         let service = Arc::clone(&dispatcher) as _;
         let server = Server::start(&server_config(&config), service, pullpiri, Arc::clone(&health), clock);
-        let server = match server {
-            Ok(server) => server,
+        let running =
+            Running { hub, reporter, restarts, dispatcher, teller, fault_keeper, copy_keeper, publisher, outbox };
+        match server {
+            Ok(server) => Ok(Self { server, health, running, settings, policy, records, config }),
             Err(error) => {
-                dispatcher.stop(Duration::ZERO, Duration::from_secs(1));
-                teller.stop();
-                return Err(failed("listening")(error));
+                running.stop(Duration::ZERO, Duration::from_secs(1));
+                Err(failed("listening")(error))
             }
-        };
-        Ok(Self {
-            server,
-            health,
-            hub,
-            reporter,
-            restarts,
-            dispatcher,
-            teller,
-            copy_keeper,
-            publisher,
-            outbox,
-            settings,
-            policy,
-            records,
-            config,
-        })
+        }
     }
 
     /// Where requests are taken: the unix socket, and TCP addresses with their ports as bound.
@@ -201,7 +213,7 @@ impl Daemon {
 
     /// One line for the supervisor and the log.
     pub fn describe(&self) -> String {
-        format!("node '{}', {} actions under way", self.config.node, self.dispatcher.active())
+        format!("node '{}', {} actions under way", self.config.node, self.running.dispatcher.active())
     }
 
     /// A check for the watchdog: whether the store answers.
@@ -215,7 +227,7 @@ impl Daemon {
     pub fn reload(&mut self, new: Config) -> Result<Vec<String>, DaemonError> {
         self.policy.reload(&new.policy.folders).map_err(failed("policy"))?;
         let difference = self.config.reloadable_difference(&new);
-        self.dispatcher.set_deadlines(new.actions.default_deadline, new.actions.max_deadline);
+        self.running.dispatcher.set_deadlines(new.actions.default_deadline, new.actions.max_deadline);
         crate::logging::set_level(new.log.level);
         self.config = self.config.with_reloadable(&new);
         // Of what is in force now: paths that wait for a restart are still the old ones.
@@ -226,20 +238,12 @@ impl Daemon {
     /// Ends within the configured time. Containers go on.
     pub fn stop(self) {
         self.health.not_serving();
-        self.hub.stop();
-        self.reporter.into_iter().for_each(Reporter::stop);
-        self.restarts.stop();
         let limit = self.config.shutdown.drain;
         let undo = limit / UNDO_SHARE;
-        // The dispatcher stops taking actions first, so that callers of those under way still get their answers.
-        let left = self.dispatcher.stop(limit.saturating_sub(undo), undo);
+        let left = self.running.stop(limit.saturating_sub(undo), undo);
         if left > 0 {
             log::warn!("{left} actions did not end in time; the next start ends them");
         }
-        self.teller.stop();
-        self.copy_keeper.into_iter().for_each(CopyKeeper::stop);
-        self.publisher.into_iter().for_each(Publisher::stop);
-        self.outbox.iter().for_each(|outbox| outbox.stop());
         let counted = self.records.stats();
         log::info!("the store made {} commits with {} syncs since the start", counted.commits, counted.syncs);
         self.server.stop(Duration::from_secs(1));

@@ -9,10 +9,10 @@ use std::pin::Pin;
 
 use futures_util::Stream;
 
-use crate::application::faults::Misses;
 use crate::error::Result;
 use crate::model::action::{ActionRequest, ActionState, Outcome, StepState, Verb, Warning};
 use crate::model::plan::{Plan, Step};
+use crate::model::schedule::MissCounts;
 use crate::model::state::WorkloadState;
 use crate::networks::NetworkAnswer;
 use crate::policy::WorkloadRuling;
@@ -232,7 +232,7 @@ impl PlanView {
 /// What policy says of an action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyAnswer {
-    /// About each workload whose documents are known, or about the target alone.
+    /// About each workload that documents or its record describe, or about the target alone.
     pub rulings: Vec<WorkloadRuling>,
     /// What the caller should know of the documents.
     pub warnings: Vec<Warning>,
@@ -251,8 +251,8 @@ pub struct NodeHealth {
     pub engines: BTreeMap<String, Probe>,
     /// The store.
     pub store: StoreHealth,
-    /// Missed deadlines by Schedule, node and task.
-    pub misses: BTreeMap<(String, String, String), Misses>,
+    /// Missed deadlines by task.
+    pub misses: MissCounts,
 }
 
 /// How the store is, and what waits for a shared one.

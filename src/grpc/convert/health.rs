@@ -3,8 +3,8 @@
 use protobuf::MessageField;
 
 use super::timestamp_ms;
-use crate::application::faults::Misses;
 use crate::dispatch::service::{NodeHealth, StoreHealth};
+use crate::model::schedule::{Misses, TaskName};
 use crate::proto::actions as wire;
 use crate::runtime::adapter::Probe;
 
@@ -41,7 +41,7 @@ fn store(store: StoreHealth) -> wire::StoreHealth {
     }
 }
 
-fn misses(((schedule, node, task), misses): ((String, String, String), Misses)) -> wire::DeadlineMisses {
+fn misses((TaskName { schedule, node, task }, misses): (TaskName, Misses)) -> wire::DeadlineMisses {
     let (count, last_at) = (misses.count, timestamp_ms(misses.last_ms));
     wire::DeadlineMisses { schedule, node, task, count, last_at, ..Default::default() }
 }

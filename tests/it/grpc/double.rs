@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
-use actioncontroller::application::faults::Misses;
 use actioncontroller::dispatch::service::{
     ActionView, Batch, Cancelled, ExecQuery, Later, ListActions, LogsQuery, NodeHealth, Page, PageQuery, PlanView,
     PolicyAnswer, Progress, Service, StepView, Stepwise, StoreHealth, WaitQuery, WatchEvent, WorkloadView,
@@ -16,6 +15,7 @@ use actioncontroller::dispatch::service::{
 use actioncontroller::error::{Error, ErrorCode, ErrorKind, Result};
 use actioncontroller::model::action::{ActionRequest, ActionState, Failure, Outcome, Phases, StepState, Verb};
 use actioncontroller::model::plan::{Step, StepOp};
+use actioncontroller::model::schedule::{Misses, TaskName};
 use actioncontroller::model::state::WorkloadState;
 use actioncontroller::policy::{Ruling, WorkloadRuling};
 use actioncontroller::runtime::adapter::{ContainerStats, ExecOutcome, LogChunk, OutputStream, Probe};
@@ -275,7 +275,7 @@ impl Service for Double {
                 outcomes_owed: 4,
                 set_aside: 5,
             },
-            misses: BTreeMap::from([((schedule, node, task), Misses { count: 6, last_ms: 7_000 })]),
+            misses: BTreeMap::from([(TaskName { schedule, node, task }, Misses { count: 6, last_ms: 7_000 })]),
         })
     }
 
