@@ -199,8 +199,8 @@ pub trait Act: Send + Sync {
         cancel: &CancelToken,
     ) -> Result<Plan>;
 
-    /// What policy says of the action, asked as [`Act::run`] asks: for each workload whose documents are known, or for the
-    /// target alone. Has no effect and records nothing. Bounded by `deadline`, ended by `cancel`.
+    /// What policy says of the action, asked as [`Act::run`] asks: for each workload that documents or its record describe,
+    /// or for the target alone. Has no effect and records nothing. Bounded by `deadline`, ended by `cancel`.
     fn check_policy(
         &self,
         request: &ActionRequest,
