@@ -16,7 +16,8 @@ use crate::model::schedule::MissCounts;
 use crate::model::state::WorkloadState;
 use crate::networks::NetworkAnswer;
 use crate::policy::WorkloadRuling;
-use crate::runtime::adapter::{ContainerInstance, ContainerStats, ExecOutcome, LogChunk, Probe};
+use crate::runtime::adapter::{ContainerInstance, ContainerStats, ExecOutcome, LogChunk};
+use crate::runtime::registry::EngineOverview;
 
 /// An answer that comes later.
 pub type Later<T> = Pin<Box<dyn Future<Output = Result<T>> + Send>>;
@@ -247,8 +248,8 @@ pub struct NodeHealth {
     pub node: String,
     /// The daemon's version.
     pub version: String,
-    /// Whether each engine answers, by name.
-    pub engines: BTreeMap<String, Probe>,
+    /// Its engines, by name.
+    pub engines: BTreeMap<String, EngineOverview>,
     /// The store.
     pub store: StoreHealth,
     /// Missed deadlines by task.

@@ -6,6 +6,7 @@
 
 pub mod adapter;
 mod failure;
+pub mod names;
 pub mod podman;
 mod probes;
 pub mod registry;

@@ -18,7 +18,10 @@ use actioncontroller::model::plan::{Step, StepOp};
 use actioncontroller::model::schedule::{Misses, TaskName};
 use actioncontroller::model::state::WorkloadState;
 use actioncontroller::policy::{Ruling, WorkloadRuling};
-use actioncontroller::runtime::adapter::{ContainerStats, ExecOutcome, LogChunk, OutputStream, Probe};
+use actioncontroller::runtime::adapter::{
+    ContainerStats, ExecOutcome, LogChunk, OutputStream, Probe, RuntimeCapabilities,
+};
+use actioncontroller::runtime::registry::EngineOverview;
 use futures_util::Stream;
 
 /// Targets and workloads whose names say what becomes of them.
@@ -260,12 +263,14 @@ impl Service for Double {
         self.note("node_health".to_owned());
         let away = Probe::Unavailable { reason: "no such socket".to_owned() };
         let here = Probe::Available { version: "5.4".to_owned(), api: "5".to_owned() };
+        let capabilities = RuntimeCapabilities { supports_pause: true, ..RuntimeCapabilities::default() };
+        let engine = |probe| EngineOverview { probe, capabilities, place: Some(2) };
         let (schedule, node, task) = ("s".to_owned(), "HPC".to_owned(), "t".to_owned());
         now(NodeHealth {
             serving: self.is_serving(),
             node: "HPC".to_owned(),
             version: "0.1.0".to_owned(),
-            engines: BTreeMap::from([("docker".to_owned(), away), ("podman".to_owned(), here)]),
+            engines: BTreeMap::from([("docker".to_owned(), engine(away)), ("podman".to_owned(), engine(here))]),
             store: StoreHealth {
                 backend: "etcd".to_owned(),
                 problem: "away".to_owned(),

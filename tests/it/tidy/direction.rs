@@ -41,6 +41,7 @@ const RULES: &[Rule] = &[
             "policy",
             "realtime",
             "runtime::adapter",
+            "runtime::names",
             "runtime::registry",
             "storage",
         ],
