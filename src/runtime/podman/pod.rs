@@ -4,13 +4,14 @@
 
 use std::time::Duration;
 
-use super::client::{Answer, Client, NO_BODY, apart, find_cut_off, parse};
+use super::client::{Answer, Client, parse};
 use super::request::PodCreate;
 use super::spec::{self, network_part};
 use super::wire::{Pod, PodMember, Report};
 use super::{ENGINE, INFRA_ROLE, PodmanConfig, is_of_workload, label_filter, lifecycle, owner_of};
 use crate::model::workload::{NetworkMode, labels};
 use crate::runtime::adapter::{Call, Change, PodSpec, RtResult, RuntimeError, StopOptions};
+use crate::runtime::rest::exchange::{NO_BODY, apart, find_cut_off};
 use crate::transport::http::{Method, encode};
 
 /// What an infra container has to end on SIGTERM; it does nothing that could be lost.

@@ -4,4 +4,5 @@ pub mod daemon;
 pub mod etcd;
 pub mod peers;
 pub mod podman;
+pub mod rig;
 pub mod wait;
