@@ -6,13 +6,13 @@
 //! ended is treated like what has just ended.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvError, Sender, at, bounded, never, select};
 
-use crate::cancel::CancelToken;
 use crate::clock::Deadline;
 use crate::events::{HubEvent, Listener};
 use crate::model::action::{ActionRequest, Parameters, Verb};
@@ -28,8 +28,8 @@ const MOST_EVENTS: usize = 4096;
 /// Containers that wait for their restart, at most.
 const MOST_WAITING: usize = 4096;
 
-/// The longest sleep, after which it is looked whether this is to end.
-const TICK: Duration = Duration::from_secs(1);
+/// A store that does not answer is asked again after so long, at the earliest.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The time that reading a record has.
 const READ_BUDGET: Duration = Duration::from_secs(5);
@@ -68,7 +68,7 @@ struct Ends {
 
 /// The thread's handle.
 pub struct Restarts {
-    stop: CancelToken,
+    stop: Sender<Infallible>,
     thread: JoinHandle<()>,
 }
 
@@ -104,17 +104,16 @@ impl Restarts {
         records: Records,
         timing: Timing,
     ) -> std::io::Result<Self> {
-        let stop = CancelToken::new();
+        let (stop, stopped) = bounded(0);
         let mut keeper = Keeper { accept, records, timing, ends: BTreeMap::new() };
-        let token = stop.clone();
-        let run = move || keeper.run(&events, &token);
+        let run = move || keeper.run(&events, &stopped);
         let thread = thread::Builder::new().name("restarts".to_owned()).spawn(run)?;
         Ok(Self { stop, thread })
     }
 
     /// Ends the thread.
     pub fn stop(self) {
-        self.stop.cancel("the Action Controller is stopping");
+        drop(self.stop);
         if self.thread.join().is_err() {
             log::error!("the thread of restarts panicked");
         }
@@ -129,15 +128,17 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn run(&mut self, events: &Receiver<HubEvent>, stop: &CancelToken) {
-        while !stop.is_cancelled() {
-            let now = Instant::now();
-            let next = self.ends.values().filter_map(|ends| ends.due).min();
-            let wait = next.map_or(TICK, |due| due.saturating_duration_since(now).min(TICK));
-            match events.recv_timeout(wait) {
-                Ok(event) => self.handle(event),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+    fn run(&mut self, events: &Receiver<HubEvent>, stopped: &Receiver<Infallible>) {
+        loop {
+            // Nothing is due on most nodes at most times: then nothing wakes the thread.
+            let due = self.ends.values().filter_map(|ends| ends.due).min().map_or_else(never, at);
+            select! {
+                recv(events) -> event => match event {
+                    Ok(event) => self.handle(event),
+                    Err(RecvError) => return,
+                },
+                recv(due) -> _ => {}
+                recv(stopped) -> _ => return,
             }
             self.restart_due();
         }
@@ -241,7 +242,7 @@ impl Keeper {
                 }
                 Err(_) => {
                     if let Some(ends) = self.ends.get_mut(&name) {
-                        ends.due = Some(now + self.timing.first.max(TICK));
+                        ends.due = Some(now + self.timing.first.max(ASK_AGAIN));
                     }
                     continue;
                 }
