@@ -29,6 +29,7 @@ use crate::grpc::server::{HealthState, Server, ServerConfig, UnixConfig};
 use crate::manifest::Limits;
 use crate::policy::builtin::BuiltinPolicy;
 use crate::policy::{Chain, PolicyGate};
+use crate::runtime::docker::{Docker, DockerConfig};
 use crate::runtime::podman::{Podman, PodmanConfig};
 use crate::runtime::registry::EngineRegistry;
 use crate::runtime::sim::SimRuntime;
@@ -262,6 +263,15 @@ fn engines(config: &Config) -> Result<EngineRegistry, DaemonError> {
         };
         engines.register(Arc::new(Podman::new(podman))).map_err(failed("runtimes.podman"))?;
     }
+    if config.runtimes.docker.enabled {
+        let socket = &config.runtimes.docker.socket;
+        let docker = DockerConfig {
+            node: config.node.clone(),
+            socket: (!socket.as_os_str().is_empty()).then(|| socket.clone()),
+            ..DockerConfig::default()
+        };
+        engines.register(Arc::new(Docker::new(docker))).map_err(failed("runtimes.docker"))?;
+    }
     if config.runtimes.sim.enabled {
         let sim = SimRuntime::open(config.runtimes.sim.clone(), &config.node).map_err(failed("runtimes.sim"))?;
         engines.register(Arc::new(sim)).map_err(failed("runtimes.sim"))?;
@@ -283,7 +293,8 @@ fn settings(config: &Config) -> Settings {
 /// The ceiling as configured; this daemon's own folders and sockets are above it wherever they are.
 fn ceiling(config: &Config) -> Ceiling {
     let mut ceiling = config.security.clone();
-    let own = [&config.state_dir, &config.listen.unix, &config.runtimes.podman.socket].into_iter();
+    let engines = [&config.runtimes.podman.socket, &config.runtimes.docker.socket];
+    let own = [&config.state_dir, &config.listen.unix].into_iter().chain(engines);
     let own = own.chain(&config.policy.folders).filter(|path| !path.as_os_str().is_empty());
     ceiling.denied_host_paths.extend(own.map(|path| path.display().to_string()));
     ceiling

@@ -1,6 +1,7 @@
 //! Rigs that tests share: real servers, started privately and taken down by whoever started them.
 
 pub mod daemon;
+pub mod docker;
 pub mod etcd;
 pub mod peers;
 pub mod podman;
