@@ -181,6 +181,12 @@ pub trait Act: Send + Sync {
     /// Reads or looks up the documents: what the action concerns. Bounded by `deadline`; no effect.
     fn load(&self, request: &ActionRequest, deadline: Deadline) -> Result<Loaded>;
 
+    /// The engine that the action will most likely use, where this node has several; a guess that costs one look at the
+    /// node's own store.
+    fn engine_of(&self, _request: &ActionRequest, _loaded: &Loaded) -> Option<String> {
+        None
+    }
+
     /// Runs the action to its outcome. The workloads of `loaded` are claimed.
     fn run(&self, request: &ActionRequest, loaded: &Loaded, context: Context) -> Outcome;
 

@@ -194,18 +194,21 @@ impl<'a> Observer<'a> {
         for engine_name in self.ports.engines.names() {
             let Some(engine) = self.ports.engines.get(engine_name) else { continue };
             let call = Call { deadline: self.deadline.at_most(LOOK_BUDGET), ..self.call() };
-            match engine.list_containers(&call, &self.filter(name)) {
+            // One that is known to hang would take that time of every action.
+            let answers = self.ports.engines.check_answers(&engine);
+            let found = answers.and_then(|()| Ok(engine.list_containers(&call, &self.filter(name))?));
+            match found {
                 Ok(found) if !found.is_empty() => {
                     check_requested(name, requested, engine_name)?;
                     return Ok(Some(engine));
                 }
                 Ok(_) => {}
-                Err(error) if self.cancel.is_cancelled() || self.deadline.is_over() => return Err(error.into()),
+                Err(error) if self.cancel.is_cancelled() || self.deadline.is_over() => return Err(error),
                 Err(error) => {
                     warnings.push(Warning::new("", 0, format!("runtime '{engine_name}' was not asked: {error}")));
                     let message =
                         format!("whether workload '{name}' is on runtime '{engine_name}' is not known: {error}");
-                    away = Some(Error { message, ..Error::from(error) });
+                    away = Some(Error { message, ..error });
                 }
             }
         }

@@ -236,6 +236,16 @@ impl EngineRegistry {
         Err(if self.engines.contains_key(sim::NAME) { error.hint(hint) } else { error })
     }
 
+    /// The engine that [`Self::select`] would ask first, without asking it.
+    pub fn likely(&self, requested: &str, annotation: &str, format: ManifestFormat) -> Option<String> {
+        let requested = names::resolve(requested);
+        if !requested.is_empty() {
+            return Some(requested);
+        }
+        let candidates = self.candidates(&names::resolve(annotation), format).into_iter();
+        candidates.map(|(name, _)| name).find(|name| self.engines.contains_key(name))
+    }
+
     fn select_requested(&self, name: &str, needs: &[Need]) -> Result<Selection> {
         if !self.engines.contains_key(name) {
             let message = if names::KNOWN.contains(&name) {
@@ -504,6 +514,19 @@ mod tests {
         assert!(matches!(registry.availability()["docker"], Probe::Unavailable { .. }));
         assert!(began.elapsed() < Duration::from_secs(1), "waited again for a probe that hangs");
         assert_eq!(probes.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn engine_that_hung_is_taken_to_hang_until_it_answers() {
+        let hanging = Engine { hangs: Duration::from_millis(1200), away: true, ..engine("docker") };
+        let registry = registry(vec![hanging, engine("podman")]);
+        let docker = registry.get("docker").unwrap();
+        assert!(registry.check_answers(&docker).is_err());
+        // Longer than that holds.
+        std::thread::sleep(Duration::from_millis(5_100));
+        let began = Instant::now();
+        assert!(registry.check_answers(&docker).is_err());
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
     }
 
     #[test]

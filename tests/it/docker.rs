@@ -1,11 +1,14 @@
 //! From a call to containers on a real Docker: the engine that dies, hangs and comes back, and the daemon that does.
 
 use std::fs;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use actioncontroller::grpc::status::details;
-use actioncontroller::proto::actions::{ActionSpec, Outcome, Verb};
+use actioncontroller::proto::actions::{ActionSpec, ExecuteActionRequest, Outcome, Verb};
 use actioncontroller::proto::workloads::{GetWorkloadRequest, Workload, WorkloadState};
+use nix::sys::signal::Signal;
+use protobuf::MessageField;
 
 use crate::support::daemon::{DaemonProcess, launch, on_target, options, pod, with_sim};
 use crate::support::docker::DockerServer;
@@ -105,4 +108,41 @@ fn docker_that_is_killed_gives_no_wrong_answer_and_its_containers_go_on_under_th
     assert_eq!(rig.pid("w_main"), pid, "it is adopted");
     until("Docker is noticed again", LIMIT, || rig.daemon.execute(on_target(Verb::VERB_STOP, "w")).ok());
     assert_eq!(rig.workload("w").unwrap().containers[0].exit_code, Some(7));
+}
+
+// req: BM-06
+#[test]
+fn docker_that_hangs_holds_up_no_action_on_another_engine() {
+    let rig = Rig::new();
+    (0..8).for_each(|n| drop(rig.done(launch(&on_docker(&format!("w{n}"))))));
+    let on_sim = |n: usize| {
+        let mut action = launch(&pod(&format!("s{n}"), "i", "sleep 1000"));
+        action.parameters.mut_or_insert_default().engine = "sim".to_owned();
+        action
+    };
+    let took = |range: std::ops::Range<usize>| {
+        let begun = Instant::now();
+        range.for_each(|n| assert!(rig.done(on_sim(n)).changed));
+        begun.elapsed()
+    };
+    let before = took(0..25);
+    rig.server.signal_dockerd(Signal::SIGSTOP);
+    // More than there are workers; those that are under way wait for Docker until their time is over.
+    let hanging: Vec<_> = (0..8)
+        .map(|n| {
+            let actions = rig.daemon.actions();
+            let action = ActionSpec { deadline_ms: 20_000, ..on_target(Verb::VERB_RESTART, &format!("w{n}")) };
+            thread::spawn(move || {
+                let action = MessageField::some(action);
+                actions.execute_action(&ExecuteActionRequest { action, ..Default::default() }, options()).is_err()
+            })
+        })
+        .collect();
+    // That Docker hangs is found out once.
+    rig.done(on_sim(100));
+    let meanwhile = took(25..50);
+    assert!(!hanging.iter().all(thread::JoinHandle::is_finished), "Docker still hangs");
+    rig.server.signal_dockerd(Signal::SIGCONT);
+    hanging.into_iter().for_each(|call| assert!(call.join().is_ok()));
+    assert!(meanwhile < before * 4 + Duration::from_secs(2), "{meanwhile:?} for what took {before:?}");
 }

@@ -134,6 +134,12 @@ impl DockerServer {
         }
     }
 
+    /// Hangs the engine, or lets it go on.
+    pub fn signal_dockerd(&self, signal: Signal) {
+        let dockerd = self.dockerd.as_ref().expect("it runs");
+        kill(Pid::from_raw(dockerd.id().try_into().expect("a process id")), signal).expect("a signal is sent");
+    }
+
     fn end(child: &mut Child) {
         let pid = Pid::from_raw(child.id().try_into().expect("a process id"));
         let _ = kill(pid, Signal::SIGTERM);
