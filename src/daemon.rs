@@ -1,8 +1,10 @@
-//! The composition root: builds every port, starts threads in order, stops them in reverse. Nothing else.
+//! The composition root: builds every port, starts threads in order and stops them. Nothing else.
 //!
-//! Start: store (its lock before anything is bound), engines, policy, pipeline, dispatcher, recoveries, server.
-//! Stop: health NOT_SERVING and the server (it holds clones of the service), dispatcher (workers end or are cancelled
-//! at a limit), engines, store.
+//! Start: store (its lock before anything is bound), shared store, engines, outbox, copies, publisher, teller, reporter,
+//! faults, dispatcher, recoveries, restarts, hub (once its listeners are there), server.
+//! Stop: health NOT_SERVING, then what asks for actions by itself (hub, reporter, restarts), the dispatcher (workers end or
+//! are cancelled at a limit), what tells of their ends (teller, faults, copies, publisher, outbox), and at last the
+//! server, so that callers still get their answers.
 
 mod peers;
 
@@ -10,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::action::{Pipeline, Ports, Recovery, Settings, SettingsCell};
+use crate::application::faults::{FaultKeeper, Places};
 use crate::application::health::Health;
 use crate::application::history::History;
 use crate::application::publish::Publisher;
@@ -19,6 +22,7 @@ use crate::application::status::Status;
 use crate::application::teller::{Teller, changes_of};
 use crate::clock::{Clock, Deadline, SystemClock};
 use crate::config::Config;
+use crate::dispatch::service::Service;
 use crate::dispatch::{DispatchConfig, DispatchPorts, Dispatcher, Told};
 use crate::events::{Hub, HubEvent, Listener};
 use crate::grpc::server::{HealthState, Server, ServerConfig, UnixConfig};
@@ -26,6 +30,7 @@ use crate::manifest::Limits;
 use crate::policy::builtin::BuiltinPolicy;
 use crate::policy::{Chain, PolicyGate};
 use crate::runtime::adapter::RuntimeAdapter;
+use crate::runtime::docker::{Docker, DockerConfig};
 use crate::runtime::hibernation::{Hibernation, HibernationConfig};
 use crate::runtime::podman::{Podman, PodmanConfig};
 use crate::runtime::registry::EngineRegistry;
@@ -78,18 +83,40 @@ fn both(first: impl Fn(&HubEvent) + Send + Sync + 'static, second: Listener) -> 
 pub struct Daemon {
     server: Server,
     health: Arc<HealthState>,
+    running: Running,
+    settings: Arc<SettingsCell>,
+    policy: Arc<BuiltinPolicy>,
+    records: Records,
+    config: Config,
+}
+
+/// What runs beneath the server.
+struct Running {
     hub: Hub,
     reporter: Option<Reporter>,
     restarts: Restarts,
     dispatcher: Arc<Dispatcher>,
     teller: Teller,
+    fault_keeper: FaultKeeper,
     copy_keeper: Option<CopyKeeper>,
     publisher: Option<Publisher>,
     outbox: Option<Arc<Outbox>>,
-    settings: Arc<SettingsCell>,
-    policy: Arc<BuiltinPolicy>,
-    records: Records,
-    config: Config,
+}
+
+impl Running {
+    /// Ends it all; actions under way have `drain` to end, then `undo` to be undone. Gives how many are left.
+    fn stop(self, drain: Duration, undo: Duration) -> usize {
+        self.hub.stop();
+        self.reporter.into_iter().for_each(Reporter::stop);
+        self.restarts.stop();
+        let left = self.dispatcher.stop(drain, undo);
+        self.teller.stop();
+        self.fault_keeper.stop();
+        self.copy_keeper.into_iter().for_each(CopyKeeper::stop);
+        self.publisher.into_iter().for_each(Publisher::stop);
+        self.outbox.iter().for_each(|outbox| outbox.stop());
+        left
+    }
 }
 
 impl Daemon {
@@ -132,17 +159,18 @@ impl Daemon {
         let state_manager = peers::state_manager(&config, &threads);
         let teller = Teller::start(state_manager.iter().cloned().collect()).map_err(failed("threads"))?;
         let reporter = peers::reporter(&config, &engines, &records, state_manager, &threads)?;
-        let (told, faults) = (Some(told(&teller, &clock)), Arc::default());
+        let places = Places { node: config.node.clone(), records: records.clone(), outbox: outbox.clone() };
+        let fault_keeper = FaultKeeper::start(places).map_err(failed("threads"))?;
+        let (told, faults) = (Some(told(&teller, &clock)), fault_keeper.faults());
         let stores = peers::stores(&config, &records, shared, outbox.as_ref());
         let health = Health::new(config.node.clone(), Arc::clone(&engines), stores, Arc::clone(&faults));
         let health = Arc::new(health);
-        let clock_of_actions = Arc::clone(&clock);
         let dispatch_ports = DispatchPorts {
             act,
             status,
             history,
             health,
-            clock: clock_of_actions,
+            clock: Arc::clone(&clock),
             prune,
             told,
             ended,
@@ -155,8 +183,10 @@ impl Daemon {
         recover(&dispatcher, &records)?;
         let (listener, events) = restarts::events();
         let timing = Timing { first: config.actions.restart_after, most: config.actions.restart_after_most };
-        let restarts = Restarts::start(events, Arc::clone(&dispatcher) as _, records.clone(), timing);
-        let restarts = restarts.map_err(failed("threads"))?;
+        let service = Arc::clone(&dispatcher);
+        // Whoever drops the answer ends only the wait.
+        let accept = Box::new(move |request| drop(service.accept(request)));
+        let restarts = Restarts::start(events, accept, records.clone(), timing).map_err(failed("threads"))?;
         let listener = match &reporter {
             Some(reporter) => both(reporter.waker(), listener),
             None => listener,
@@ -166,30 +196,15 @@ impl Daemon {
         let pullpiri = config.pullpiri.enabled.then(|| Arc::clone(&dispatcher) as _);
         let service = Arc::clone(&dispatcher) as _;
         let server = Server::start(&server_config(&config), service, pullpiri, Arc::clone(&health), clock);
-        let server = match server {
-            Ok(server) => server,
+        let running =
+            Running { hub, reporter, restarts, dispatcher, teller, fault_keeper, copy_keeper, publisher, outbox };
+        match server {
+            Ok(server) => Ok(Self { server, health, running, settings, policy, records, config }),
             Err(error) => {
-                dispatcher.stop(Duration::ZERO, Duration::from_secs(1));
-                teller.stop();
-                return Err(failed("listening")(error));
+                running.stop(Duration::ZERO, Duration::from_secs(1));
+                Err(failed("listening")(error))
             }
-        };
-        Ok(Self {
-            server,
-            health,
-            hub,
-            reporter,
-            restarts,
-            dispatcher,
-            teller,
-            copy_keeper,
-            publisher,
-            outbox,
-            settings,
-            policy,
-            records,
-            config,
-        })
+        }
     }
 
     /// Where requests are taken: the unix socket, and TCP addresses with their ports as bound.
@@ -201,7 +216,7 @@ impl Daemon {
 
     /// One line for the supervisor and the log.
     pub fn describe(&self) -> String {
-        format!("node '{}', {} actions under way", self.config.node, self.dispatcher.active())
+        format!("node '{}', {} actions under way", self.config.node, self.running.dispatcher.active())
     }
 
     /// A check for the watchdog: whether the store answers.
@@ -215,7 +230,7 @@ impl Daemon {
     pub fn reload(&mut self, new: Config) -> Result<Vec<String>, DaemonError> {
         self.policy.reload(&new.policy.folders).map_err(failed("policy"))?;
         let difference = self.config.reloadable_difference(&new);
-        self.dispatcher.set_deadlines(new.actions.default_deadline, new.actions.max_deadline);
+        self.running.dispatcher.set_deadlines(new.actions.default_deadline, new.actions.max_deadline);
         crate::logging::set_level(new.log.level);
         self.config = self.config.with_reloadable(&new);
         // Of what is in force now: paths that wait for a restart are still the old ones.
@@ -226,20 +241,12 @@ impl Daemon {
     /// Ends within the configured time. Containers go on.
     pub fn stop(self) {
         self.health.not_serving();
-        self.hub.stop();
-        self.reporter.into_iter().for_each(Reporter::stop);
-        self.restarts.stop();
         let limit = self.config.shutdown.drain;
         let undo = limit / UNDO_SHARE;
-        // The dispatcher stops taking actions first, so that callers of those under way still get their answers.
-        let left = self.dispatcher.stop(limit.saturating_sub(undo), undo);
+        let left = self.running.stop(limit.saturating_sub(undo), undo);
         if left > 0 {
             log::warn!("{left} actions did not end in time; the next start ends them");
         }
-        self.teller.stop();
-        self.copy_keeper.into_iter().for_each(CopyKeeper::stop);
-        self.publisher.into_iter().for_each(Publisher::stop);
-        self.outbox.iter().for_each(|outbox| outbox.stop());
         let counted = self.records.stats();
         log::info!("the store made {} commits with {} syncs since the start", counted.commits, counted.syncs);
         self.server.stop(Duration::from_secs(1));
@@ -259,6 +266,15 @@ fn engines(config: &Config) -> Result<EngineRegistry, DaemonError> {
         };
         let podman = hibernating(config, Arc::new(Podman::new(podman)))?;
         engines.register(podman).map_err(failed("runtimes.podman"))?;
+    }
+    if config.runtimes.docker.enabled {
+        let socket = &config.runtimes.docker.socket;
+        let docker = DockerConfig {
+            node: config.node.clone(),
+            socket: (!socket.as_os_str().is_empty()).then(|| socket.clone()),
+            ..DockerConfig::default()
+        };
+        engines.register(Arc::new(Docker::new(docker))).map_err(failed("runtimes.docker"))?;
     }
     if config.runtimes.sim.enabled {
         let sim = SimRuntime::open(config.runtimes.sim.clone(), &config.node).map_err(failed("runtimes.sim"))?;
@@ -294,7 +310,8 @@ fn settings(config: &Config) -> Settings {
 /// The ceiling as configured; this daemon's own folders and sockets are above it wherever they are.
 fn ceiling(config: &Config) -> Ceiling {
     let mut ceiling = config.security.clone();
-    let own = [&config.state_dir, &config.listen.unix, &config.runtimes.podman.socket].into_iter();
+    let engines = [&config.runtimes.podman.socket, &config.runtimes.docker.socket];
+    let own = [&config.state_dir, &config.listen.unix].into_iter().chain(engines);
     let own = own.chain(&config.policy.folders).filter(|path| !path.as_os_str().is_empty());
     ceiling.denied_host_paths.extend(own.map(|path| path.display().to_string()));
     ceiling

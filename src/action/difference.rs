@@ -26,6 +26,7 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("", "annotations", "metadata.annotations"),
     ("", "name", "metadata.name"),
     ("", "engine", "metadata.annotations.actioncontroller.io/runtime"),
+    ("", "engine_required", "metadata.annotations.actioncontroller.io/engine-policy"),
     ("", "format", "kind"),
     ("container", "pull", "imagePullPolicy"),
     ("container", "working_dir", "workingDir"),

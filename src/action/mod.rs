@@ -181,6 +181,12 @@ pub trait Act: Send + Sync {
     /// Reads or looks up the documents: what the action concerns. Bounded by `deadline`; no effect.
     fn load(&self, request: &ActionRequest, deadline: Deadline) -> Result<Loaded>;
 
+    /// The engine that the action will most likely use, where this node has several; a guess that costs one look at the
+    /// node's own store.
+    fn engine_of(&self, _request: &ActionRequest, _loaded: &Loaded) -> Option<String> {
+        None
+    }
+
     /// Runs the action to its outcome. The workloads of `loaded` are claimed.
     fn run(&self, request: &ActionRequest, loaded: &Loaded, context: Context) -> Outcome;
 
@@ -199,8 +205,8 @@ pub trait Act: Send + Sync {
         cancel: &CancelToken,
     ) -> Result<Plan>;
 
-    /// What policy says of the action, asked as [`Act::run`] asks: for each workload whose documents are known, or for the
-    /// target alone. Has no effect and records nothing. Bounded by `deadline`, ended by `cancel`.
+    /// What policy says of the action, asked as [`Act::run`] asks: for each workload that documents or its record describe,
+    /// or for the target alone. Has no effect and records nothing. Bounded by `deadline`, ended by `cancel`.
     fn check_policy(
         &self,
         request: &ActionRequest,

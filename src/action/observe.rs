@@ -15,6 +15,7 @@ use crate::model::action::{ActionRequest, Lane, Verb, Warning};
 use crate::model::resources::Resources;
 use crate::model::workload::{NetworkMode, WorkloadSpec, labels};
 use crate::runtime::adapter::{Call, ContainerInstance, Leftovers, ListFilter, NoProgress, RuntimeAdapter};
+use crate::runtime::names;
 use crate::runtime::registry::{Need, SelectionRequest};
 use crate::storage::StoreError;
 use crate::storage::records::WorkloadRecord;
@@ -169,7 +170,7 @@ impl<'a> Observer<'a> {
         let selection = self.ports.engines.select(&SelectionRequest {
             requested,
             annotation: &spec.engine,
-            require: false,
+            require: spec.engine_required,
             format: spec.format,
             needs: &needs(spec),
         })?;
@@ -181,10 +182,16 @@ impl<'a> Observer<'a> {
 
     fn recorded_engine(&self, name: &str, requested: &str, record: &WorkloadRecord) -> Result<Arc<dyn RuntimeAdapter>> {
         check_requested(name, requested, &record.engine)?;
-        self.ports.engines.get(&record.engine).ok_or_else(|| {
+        let Some(engine) = self.ports.engines.get(&record.engine) else {
             let message = format!("workload '{name}' is on runtime '{}', which is not configured", record.engine);
-            Error::new(ErrorKind::Unavailable, ErrorCode::EngineUnavailable, message).hint("configure it again")
-        })
+            let error = Error::new(ErrorKind::Unavailable, ErrorCode::EngineUnavailable, message);
+            return Err(error.hint("configure it again"));
+        };
+        // One that hangs would keep a worker for the whole time of the action. What ends things tries it all the same.
+        if self.request.verb.lane() == Lane::Normal {
+            self.ports.engines.check_answers(&engine)?;
+        }
+        Ok(engine)
     }
 
     /// The engine that has containers of a workload that is not recorded: made before the store was lost, say. All
@@ -200,18 +207,21 @@ impl<'a> Observer<'a> {
         for engine_name in self.ports.engines.names() {
             let Some(engine) = self.ports.engines.get(engine_name) else { continue };
             let call = Call { deadline: self.deadline.at_most(LOOK_BUDGET), ..self.call() };
-            match engine.list_containers(&call, &self.filter(name)) {
+            // One that is known to hang would take that time of every action.
+            let answers = self.ports.engines.check_answers(&engine);
+            let found = answers.and_then(|()| Ok(engine.list_containers(&call, &self.filter(name))?));
+            match found {
                 Ok(found) if !found.is_empty() => {
                     check_requested(name, requested, engine_name)?;
                     return Ok(Some(engine));
                 }
                 Ok(_) => {}
-                Err(error) if self.cancel.is_cancelled() || self.deadline.is_over() => return Err(error.into()),
+                Err(error) if self.cancel.is_cancelled() || self.deadline.is_over() => return Err(error),
                 Err(error) => {
                     warnings.push(Warning::new("", 0, format!("runtime '{engine_name}' was not asked: {error}")));
                     let message =
                         format!("whether workload '{name}' is on runtime '{engine_name}' is not known: {error}");
-                    away = Some(Error { message, ..Error::from(error) });
+                    away = Some(Error { message, ..error });
                 }
             }
         }
@@ -247,6 +257,7 @@ impl<'a> Observer<'a> {
 
 /// A known workload is on its engine, whatever engine is asked for.
 fn check_requested(name: &str, requested: &str, engine: &str) -> Result<()> {
+    let requested = names::resolve(requested);
     if requested.is_empty() || requested == engine {
         return Ok(());
     }

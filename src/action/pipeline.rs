@@ -279,6 +279,20 @@ impl Act for Pipeline {
         target::load(&self.ports, request, deadline)
     }
 
+    fn engine_of(&self, request: &ActionRequest, loaded: &Loaded) -> Option<String> {
+        let engines = &self.ports.engines;
+        let name = loaded.workloads.first().filter(|_| engines.names().len() > 1)?;
+        let record = self.ports.records.workload(name, Deadline::after(STORE_BUDGET)).ok()?.map(|found| found.value);
+        match (record, loaded.specs.get(name)) {
+            (Some(record), _) => Some(record.engine).filter(|engine| !engine.is_empty()),
+            (None, Some(spec)) if spec.delegate.is_none() => {
+                let requested = request.parameters.engine.as_deref().unwrap_or_default();
+                engines.likely(requested, &spec.engine, spec.format)
+            }
+            (None, Some(_) | None) => None,
+        }
+    }
+
     fn run(&self, request: &ActionRequest, loaded: &Loaded, mut context: Context) -> Outcome {
         let mut outcome = blank(request, &loaded.target, ActionState::Running, context.accepted_ms);
         outcome.warnings.clone_from(&loaded.warnings);

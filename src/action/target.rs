@@ -9,7 +9,7 @@ use crate::manifest::{Bundle, ExpandOptions, Kind, Schedules, Stored};
 use crate::model::action::{ActionRequest, Lane, Verb, Warning};
 use crate::model::pullpiri::NetworkOrder;
 use crate::model::schedule::Schedule;
-use crate::model::workload::WorkloadSpec;
+use crate::model::workload::{Delegate, WorkloadSpec};
 use crate::storage::documents::Origin;
 use crate::storage::records::WorkloadRecord;
 
@@ -103,19 +103,29 @@ fn by_name(ports: &Ports, request: &ActionRequest, deadline: Deadline) -> Result
     }
 }
 
-/// A model of a Package that nobody has recorded: where its documents say that it is on another node, it may have been
-/// started there before this daemon was.
+/// A model of a Package that nobody has recorded: where the caller or its documents say that it is on another node, it
+/// may have been started there before this daemon was.
 fn unrecorded(ports: &Ports, request: &ActionRequest, deadline: Deadline) -> Result<Loaded> {
     let package = request.parameters.package.as_deref().unwrap_or_default();
     let settings = ports.settings.get();
     let mut bundle = Bundle::parse("", &settings.limits)?;
     let mut loaded = Loaded::only(&request.target);
     loaded.warnings = complete(ports, &mut bundle, package, deadline)?;
-    let options = options(ports, request, package, &settings.node);
-    let expansion = bundle.expand(&ExpandOptions { schedules: Schedules::Ignored, ..options })?;
-    let of_target = |spec: &WorkloadSpec| spec.name == request.target && spec.delegate.is_some();
-    let found = expansion.workloads.into_iter().find(of_target);
-    loaded.specs.extend(found.map(|spec| (spec.name.clone(), spec)));
+    // Read as another node would: then every model comes with what it would be given.
+    let told = request.parameters.source_node.as_ref();
+    let options = ExpandOptions { moves: told.is_some(), ..options(ports, request, package, &settings.node) };
+    let mut expansion = bundle.expand(&ExpandOptions { schedules: Schedules::Ignored, ..options })?;
+    let Some(mut spec) = expansion.workloads.into_iter().find(|spec| spec.name == request.target) else {
+        return Ok(loaded);
+    };
+    if let Some(node) = told {
+        let document = expansion.pods.remove(&spec.name).unwrap_or_default();
+        spec.node.clone_from(node);
+        spec.delegate = (*node != settings.node).then(|| Delegate { node: node.clone(), document });
+    }
+    if spec.delegate.is_some() {
+        loaded.specs.insert(spec.name.clone(), spec);
+    }
     Ok(loaded)
 }
 
@@ -183,7 +193,7 @@ fn offload(
     };
     let document = expansion.pods.get(model).cloned().unwrap_or_default();
     spec.node.clone_from(&target);
-    spec.delegate = (target != own).then_some(crate::model::workload::Delegate { node: target, document });
+    spec.delegate = (target != own).then_some(Delegate { node: target, document });
     if let Some(record) = &record {
         spec.scenario.clone_from(&record.spec.scenario);
     }

@@ -36,7 +36,7 @@ pub fn normalize(request: &mut ActionRequest) -> Result<()> {
     if parameters.force && request.verb != Verb::Remove {
         return Err(Error::invalid("parameters.force", format!("the verb '{}' takes no force", request.verb)));
     }
-    check_offload(request)?;
+    check_nodes(request)?;
     let parameters = &request.parameters;
     if !parameters.ignore.is_empty() && !matches!(request.verb, Verb::Launch | Verb::Update) {
         return Err(Error::invalid("parameters.ignore", format!("the verb '{}' ignores nothing", request.verb)));
@@ -44,15 +44,16 @@ pub fn normalize(request: &mut ActionRequest) -> Result<()> {
     Ok(())
 }
 
-/// Nodes belong to an offload, and the one it goes to has to be given.
-fn check_offload(request: &ActionRequest) -> Result<()> {
+/// Nodes belong to an offload, and the one it goes to has to be given; a model of a Package may be looked for on one.
+fn check_nodes(request: &ActionRequest) -> Result<()> {
     let (verb, parameters) = (request.verb, &request.parameters);
     if verb == Verb::Offload && parameters.target_node.is_none() {
         let error = Error::invalid("parameters.target_node", "an offload needs the node that it goes to");
         return Err(Error { code: ErrorCode::MissingField, ..error });
     }
     for (field, given) in [("target_node", &parameters.target_node), ("source_node", &parameters.source_node)] {
-        if verb != Verb::Offload && given.is_some() {
+        let is_of_package = field == "source_node" && parameters.package.is_some();
+        if verb != Verb::Offload && given.is_some() && !is_of_package {
             return Err(Error::invalid(format!("parameters.{field}"), format!("the verb '{verb}' takes no node")));
         }
     }

@@ -47,7 +47,7 @@ impl Health {
             // Beside each other, so that a store that hangs takes no time beyond an engine that does.
             let look = || self.store.look();
             let store = thread::Builder::new().name("health-store".to_owned()).spawn_scoped(scope, look);
-            let engines = self.engines.availability();
+            let engines = self.engines.overview();
             let lost = |problem: String| StoreHealth { problem, ..self.store.told() };
             let store = match store.map(thread::ScopedJoinHandle::join) {
                 Ok(Ok(store)) => store,
@@ -115,7 +115,7 @@ mod tests {
         let own = Records::new(Arc::new(MemoryStore::new()));
         let store = StoreSources { backend: "embedded", own, shared: None, outbox: None };
         let health = Health::new("n".to_owned(), Arc::new(engines), store, faults).look(true);
-        assert!(health.serving && matches!(health.engines["sim"], Probe::Available { .. }), "{health:?}");
+        assert!(health.serving && matches!(health.engines["sim"].probe, Probe::Available { .. }), "{health:?}");
         assert_eq!(health.store, StoreHealth { backend: "embedded".to_owned(), ..StoreHealth::default() });
         assert_eq!(health.misses.values().map(|misses| misses.count).collect::<Vec<_>>(), [1]);
     }

@@ -1,4 +1,5 @@
-//! Workloads, actions and the node as they are told to those who ask: nothing here changes anything.
+//! Workloads, actions and the node as they are told to those who ask and to those who are told by themselves. Nothing here
+//! changes anything but through an action: [`restarts`] asks for one where a container has ended.
 
 pub mod audience;
 pub mod faults;

@@ -6,20 +6,20 @@
 //! ended is treated like what has just ended.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvError, Sender, at, bounded, never, select};
 
-use crate::cancel::CancelToken;
 use crate::clock::Deadline;
-use crate::dispatch::service::Service;
 use crate::events::{HubEvent, Listener};
 use crate::model::action::{ActionRequest, Parameters, Verb};
 use crate::model::state::ContainerStatus;
 use crate::model::workload::{RestartPolicy, labels};
 use crate::runtime::adapter::ContainerInstance;
+use crate::storage::StoreError;
 use crate::storage::records::{Desired, Records, WorkloadRecord};
 
 /// Events that wait, at most. Beyond that they are dropped: the next listing of the engine makes up for it.
@@ -28,8 +28,8 @@ const MOST_EVENTS: usize = 4096;
 /// Containers that wait for their restart, at most.
 const MOST_WAITING: usize = 4096;
 
-/// The longest sleep, after which it is looked whether this is to end.
-const TICK: Duration = Duration::from_secs(1);
+/// A store that does not answer is asked again after so long, at the earliest.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The time that reading a record has.
 const READ_BUDGET: Duration = Duration::from_secs(5);
@@ -46,6 +46,9 @@ pub struct Timing {
     pub most: Duration,
 }
 
+/// Hands an action over, without waiting for its end.
+pub type Accept = Box<dyn Fn(ActionRequest) + Send>;
+
 /// Workload and container.
 type Name = (String, String);
 
@@ -59,15 +62,17 @@ struct Ends {
     is_asked: bool,
     started: Option<Instant>,
     due: Option<Instant>,
+    /// Of its last end.
+    exit_code: Option<i32>,
 }
 
 /// The thread's handle.
 pub struct Restarts {
-    stop: CancelToken,
+    stop: Sender<Infallible>,
     thread: JoinHandle<()>,
 }
 
-/// Both ends of what the hub tells: made before the hub, which is made before this.
+/// Both ends of what the hub tells: the hub is started last, so that whoever listens is there when it begins.
 pub fn events() -> (Listener, Receiver<HubEvent>) {
     let (sender, receiver): (Sender<HubEvent>, _) = bounded(MOST_EVENTS);
     let listener = move |event| {
@@ -97,21 +102,20 @@ impl Restarts {
     /// Starts the thread.
     pub fn start(
         events: Receiver<HubEvent>,
-        service: Arc<dyn Service>,
+        accept: Accept,
         records: Records,
         timing: Timing,
     ) -> std::io::Result<Self> {
-        let stop = CancelToken::new();
-        let mut keeper = Keeper { service, records, timing, ends: BTreeMap::new() };
-        let token = stop.clone();
-        let run = move || keeper.run(&events, &token);
+        let (stop, stopped) = bounded(0);
+        let mut keeper = Keeper { accept, records, timing, ends: BTreeMap::new() };
+        let run = move || keeper.run(&events, &stopped);
         let thread = thread::Builder::new().name("restarts".to_owned()).spawn(run)?;
         Ok(Self { stop, thread })
     }
 
     /// Ends the thread.
     pub fn stop(self) {
-        self.stop.cancel("the Action Controller is stopping");
+        drop(self.stop);
         if self.thread.join().is_err() {
             log::error!("the thread of restarts panicked");
         }
@@ -119,22 +123,24 @@ impl Restarts {
 }
 
 struct Keeper {
-    service: Arc<dyn Service>,
+    accept: Accept,
     records: Records,
     timing: Timing,
     ends: BTreeMap<Name, Ends>,
 }
 
 impl Keeper {
-    fn run(&mut self, events: &Receiver<HubEvent>, stop: &CancelToken) {
-        while !stop.is_cancelled() {
-            let now = Instant::now();
-            let next = self.ends.values().filter_map(|ends| ends.due).min();
-            let wait = next.map_or(TICK, |due| due.saturating_duration_since(now).min(TICK));
-            match events.recv_timeout(wait) {
-                Ok(event) => self.handle(event),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+    fn run(&mut self, events: &Receiver<HubEvent>, stopped: &Receiver<Infallible>) {
+        loop {
+            // Nothing is due on most nodes at most times: then nothing wakes the thread.
+            let due = self.ends.values().filter_map(|ends| ends.due).min().map_or_else(never, at);
+            select! {
+                recv(events) -> event => match event {
+                    Ok(event) => self.handle(event),
+                    Err(RecvError) => return,
+                },
+                recv(due) -> _ => {}
+                recv(stopped) -> _ => return,
             }
             self.restart_due();
         }
@@ -198,21 +204,19 @@ impl Keeper {
         }
     }
 
-    fn record(&self, workload: &str) -> Option<WorkloadRecord> {
+    /// The workload's record; where the store does not answer, that is logged and an error.
+    fn record(&self, workload: &str) -> Result<Option<WorkloadRecord>, StoreError> {
         let found = self.records.workload(workload, Deadline::after(READ_BUDGET));
-        match found {
-            Ok(found) => found.map(|found| found.value),
-            Err(error) => {
-                crate::limited!(log::Level::Warn, "whether '{workload}' shall run is not known: {error}");
-                None
-            }
-        }
+        found.map(|found| found.map(|found| found.value)).inspect_err(|error| {
+            crate::limited!(log::Level::Warn, "whether '{workload}' shall run is not known yet: {error}");
+        })
     }
 
     /// A container has ended: it is started again later, where that is asked for.
     fn ended(&mut self, name: Name, exit_code: Option<i32>) {
-        let record = self.record(&name.0).filter(|record| asks_for_restart(record, exit_code));
-        if record.is_none() || (self.ends.len() >= MOST_WAITING && !self.ends.contains_key(&name)) {
+        // What is not known yet is looked at again when the time has come.
+        let asks = self.record(&name.0).map(|record| record.is_some_and(|record| asks_for_restart(&record, exit_code)));
+        if matches!(asks, Ok(false)) || (self.ends.len() >= MOST_WAITING && !self.ends.contains_key(&name)) {
             self.ends.remove(&name);
             return;
         }
@@ -222,7 +226,7 @@ impl Keeper {
             ends.restarts = 0;
         }
         let wait = wait_before(ends.restarts, timing);
-        (ends.restarts, ends.in_vain) = (ends.restarts.saturating_add(1), 0);
+        (ends.restarts, ends.in_vain, ends.exit_code) = (ends.restarts.saturating_add(1), 0, exit_code);
         ends.due = Some(Instant::now() + wait);
         // Somebody may be stopping it: what shall be is recorded once that has ended.
         log::debug!("container '{}' of '{}' is to be started again in {} s", name.1, name.0, wait.as_secs_f32());
@@ -230,17 +234,22 @@ impl Keeper {
 
     fn restart_due(&mut self) {
         let now = Instant::now();
-        let due: Vec<Name> = self
-            .ends
-            .iter()
-            .filter(|(_, ends)| ends.due.is_some_and(|due| due <= now))
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in due {
-            let shall_run = self.record(&name.0).is_some_and(|record| record.desired == Desired::Running);
-            if !shall_run {
-                self.ends.remove(&name);
-                continue;
+        let is_due = |ends: &Ends| ends.due.is_some_and(|due| due <= now);
+        let due = self.ends.iter().filter(|(_, ends)| is_due(ends));
+        let due: Vec<_> = due.map(|(name, ends)| (name.clone(), ends.exit_code)).collect();
+        for (name, exit_code) in due {
+            match self.record(&name.0) {
+                Ok(Some(record)) if asks_for_restart(&record, exit_code) => {}
+                Ok(_) => {
+                    self.ends.remove(&name);
+                    continue;
+                }
+                Err(_) => {
+                    if let Some(ends) = self.ends.get_mut(&name) {
+                        ends.due = Some(now + self.timing.first.max(ASK_AGAIN));
+                    }
+                    continue;
+                }
             }
             log::info!("container '{}' of '{}' is started again", name.1, name.0);
             let timing = self.timing;
@@ -249,8 +258,8 @@ impl Keeper {
                 ends.due = Some(now + wait_before(ends.restarts.saturating_add(ends.in_vain), timing));
                 (ends.in_vain, ends.is_asked) = (ends.in_vain.saturating_add(1), true);
             }
-            // Its end is told by the engine; whoever drops the answer ends only the wait.
-            drop(self.service.accept(restart(&name)));
+            // Its end is told by the engine.
+            (self.accept)(restart(&name));
         }
     }
 }
@@ -291,7 +300,63 @@ fn restart((workload, container): &Name) -> ActionRequest {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
+    use crate::manifest::{Bundle, ExpandOptions, Limits};
+    use crate::storage::memory::MemoryStore;
+    use crate::storage::records::Changes;
+    use crate::storage::{Batch, StateStore, keys};
+
+    fn soon() -> Deadline {
+        Deadline::after(Duration::from_secs(60))
+    }
+
+    fn record(policy: &str) -> WorkloadRecord {
+        let text = format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: w}}\nspec: {{restartPolicy: {policy}, containers: [{{name: c, \
+             image: i}}]}}\n"
+        );
+        let bundle = Bundle::parse(&text, &Limits::default()).unwrap();
+        let ignore = std::collections::BTreeSet::new();
+        let spec = bundle.expand(&ExpandOptions::new(Verb::Launch, "w", "n", &ignore)).unwrap().workloads.remove(0);
+        WorkloadRecord {
+            spec,
+            revision: String::new(),
+            engine: "sim".into(),
+            desired: Desired::Running,
+            action_id: "before".into(),
+            updated_ms: 0,
+            previous: None,
+            returned_from: String::new(),
+        }
+    }
+
+    #[test]
+    fn container_is_not_forgotten_because_its_record_could_not_be_read() {
+        for (policy, restarts) in [("OnFailure", 1), ("Never", 0)] {
+            let store = Arc::new(MemoryStore::new());
+            let damaged = vec![(keys::workload("w"), b"no record".to_vec())];
+            store.commit(Batch { put: damaged, ..Batch::default() }, soon()).unwrap();
+            let asked = Arc::new(Mutex::new(Vec::new()));
+            let accept = {
+                let asked = Arc::clone(&asked);
+                Box::new(move |request: ActionRequest| asked.lock().unwrap().push(request.target)) as Accept
+            };
+            let records = Records::new(store as _);
+            let timing = Timing { first: Duration::ZERO, most: Duration::ZERO };
+            let mut keeper = Keeper { accept, records: records.clone(), timing, ends: BTreeMap::new() };
+            keeper.ended(("w".into(), "c".into()), Some(1));
+            keeper.restart_due();
+            assert!(asked.lock().unwrap().is_empty(), "it is not known whether it shall run");
+            let mut changes = Changes::new();
+            changes.put_workload(&record(policy)).unwrap();
+            records.commit(changes, soon()).unwrap();
+            keeper.ends.values_mut().for_each(|ends| ends.due = Some(Instant::now()));
+            keeper.restart_due();
+            assert_eq!(asked.lock().unwrap().len(), restarts, "{policy}");
+        }
+    }
 
     #[test]
     fn waits_double_up_to_their_bound() {

@@ -238,13 +238,20 @@ pub struct Runtimes {
     pub preference: Vec<String>,
     /// Podman.
     pub podman: Podman,
+    /// Docker.
+    pub docker: Docker,
     /// The simulator.
     pub sim: SimConfig,
 }
 
 impl Default for Runtimes {
     fn default() -> Self {
-        Self { preference: vec!["podman".into()], podman: Podman::default(), sim: SimConfig::default() }
+        Self {
+            preference: vec!["podman".into()],
+            podman: Podman::default(),
+            docker: Docker::default(),
+            sim: SimConfig::default(),
+        }
     }
 }
 
@@ -262,6 +269,16 @@ impl Default for Podman {
     fn default() -> Self {
         Self { enabled: true, socket: PathBuf::new() }
     }
+}
+
+/// Docker, over its Engine API.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Docker {
+    /// Use it.
+    pub enabled: bool,
+    /// Path of its socket; empty: found by itself, the system's first, then the user's.
+    pub socket: PathBuf,
 }
 
 /// Rules on who may do what.

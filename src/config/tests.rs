@@ -187,8 +187,12 @@ fn values_out_of_range_and_contradictions_name_the_line_that_gave_them() {
             "1: listen.unix: listen.unix and listen.tcp are both empty: nobody could ask for anything",
         ),
         (
+            "runtimes: {preference: [dokcer]}",
+            "1: runtimes.preference: there is no engine 'dokcer'; the engines are podman, docker, sim",
+        ),
+        (
             "runtimes: {preference: [docker]}",
-            "1: runtimes.preference: there is no engine 'docker'; the engines are podman, sim",
+            "1: runtimes.preference: runtimes.preference names 'docker', which is off; switch it on with runtimes.docker.enabled, or take it out",
         ),
         (
             "runtimes: {preference: [sim]}",

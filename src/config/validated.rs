@@ -11,7 +11,7 @@ use super::settings::{Actions, Config, Dispatch, Hibernation, Limits, Listen, Ru
 use super::units::{duration_text, size_text};
 
 /// Engines that can be named in `runtimes.preference`.
-pub const ENGINES: [&str; 2] = ["podman", "sim"];
+pub const ENGINES: [&str; 3] = ["podman", "docker", "sim"];
 
 /// The longest path that fits a unix socket's address, without the zero at its end.
 const MAX_SOCKET_PATH: usize = 107;
@@ -183,6 +183,7 @@ fn check_runtimes(runtimes: &Runtimes, warnings: &mut Vec<String>) -> Result<(),
     for (index, name) in runtimes.preference.iter().enumerate() {
         let (enabled, switch) = match name.as_str() {
             "podman" => (runtimes.podman.enabled, "runtimes.podman.enabled"),
+            "docker" => (runtimes.docker.enabled, "runtimes.docker.enabled"),
             "sim" => (runtimes.sim.enabled, "runtimes.sim.enabled"),
             other => {
                 let what = format!("there is no engine '{other}'; the engines are {}", ENGINES.join(", "));
@@ -197,9 +198,12 @@ fn check_runtimes(runtimes: &Runtimes, warnings: &mut Vec<String>) -> Result<(),
             return Err(Violation::of(PREFERENCE, format!("names '{name}' twice")));
         }
     }
-    let socket = &runtimes.podman.socket;
-    if !socket.as_os_str().is_empty() && !socket.is_absolute() {
-        return Err(not_absolute("runtimes.podman.socket", socket));
+    let sockets =
+        [("runtimes.podman.socket", &runtimes.podman.socket), ("runtimes.docker.socket", &runtimes.docker.socket)];
+    for (key, socket) in sockets {
+        if !socket.as_os_str().is_empty() && !socket.is_absolute() {
+            return Err(not_absolute(key, socket));
+        }
     }
     if runtimes.sim.enabled {
         warnings.push("runtimes.sim: the simulator is on; what it is given to run does not run".into());

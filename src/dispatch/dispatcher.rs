@@ -127,7 +127,9 @@ fn helpers(shared: &Arc<Shared>, workers: &Arc<Mutex<Vec<JoinHandle<()>>>>, perm
 impl Dispatcher {
     /// Starts the threads.
     pub fn start(config: DispatchConfig, ports: DispatchPorts) -> io::Result<Self> {
-        let lanes = Lanes::new(config.urgent_queue, config.normal_queue);
+        // One worker for normal actions is left to other engines, where there are several.
+        let of_an_engine = config.workers.saturating_sub(config.urgent_workers).saturating_sub(1).max(1);
+        let lanes = Lanes::new(config.urgent_queue, config.normal_queue, of_an_engine);
         let budgets = Budgets { default: config.default_deadline, most: config.max_deadline };
         let mut shared = Shared::new(ports.act, lanes, ports.clock, budgets);
         shared.on_end = ports.ended;
@@ -236,7 +238,7 @@ impl Dispatcher {
         if request.id.is_empty() {
             request.id = uuid::Uuid::now_v7().to_string();
         }
-        if !self.shared.may_have_ended(&request.id) {
+        if !self.shared.ended.may_have(&request.id) {
             return ready(self.shared.submit(request).map(Submitted::Entered));
         }
         let (shared, history) = (Arc::clone(&self.shared), Arc::clone(&self.history));

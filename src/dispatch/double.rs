@@ -38,7 +38,7 @@ pub fn entry(sequence: u64, request: ActionRequest) -> Arc<Entry> {
 
 /// A job to run an entry.
 pub fn job(entry: &Arc<Entry>) -> Job {
-    Job { entry: Arc::clone(entry), work: Work::Run, loaded: None }
+    Job { entry: Arc::clone(entry), work: Work::Run, loaded: None, share: Default::default() }
 }
 
 /// What concerns these workloads under a common name.
@@ -189,7 +189,7 @@ impl Act for ScriptedAct {
 /// What workers share, over a scripted act.
 pub fn shared(act: &Arc<ScriptedAct>) -> Arc<Shared> {
     let budgets = Budgets { default: Duration::from_secs(60), most: Duration::from_secs(60) };
-    Arc::new(Shared::new(Arc::clone(act) as _, Lanes::new(64, 64), Arc::new(SystemClock), budgets))
+    Arc::new(Shared::new(Arc::clone(act) as _, Lanes::new(64, 64, 64), Arc::new(SystemClock), budgets))
 }
 
 /// Waits until `holds`, a minute at most.

@@ -61,10 +61,10 @@ struct Pruning {
 impl Pruning {
     /// Prunes where that is due, and forgets the ids of what went.
     fn run(&self, shared: &Shared) {
-        let newly_ended = shared.take_newly_ended();
+        let newly_ended = shared.ended.take_newly();
         let pruned = (self.prune)(newly_ended, Deadline::after(PRUNE_BUDGET)).and_then(|count| {
             if count > 0 {
-                shared.recount_ended(|| self.history.ids(Deadline::after(PRUNE_BUDGET)))?;
+                shared.ended.recount(|| self.history.ids(Deadline::after(PRUNE_BUDGET)))?;
             }
             Ok(count)
         });

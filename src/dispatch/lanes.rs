@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, after, bounded, never, select, unbounded};
 
 use super::entry::Entry;
+use super::shares::{Share, ShareOf, Taken};
 use crate::action::{Loaded, Recovery, refused};
 use crate::clock::Deadline;
 use crate::error::Error;
@@ -32,6 +33,8 @@ pub struct Job {
     pub work: Work,
     /// Its documents, once they are loaded.
     pub loaded: Option<Box<Loaded>>,
+    /// Its share of its engine.
+    pub share: ShareOf,
 }
 
 impl Job {
@@ -91,6 +94,7 @@ struct Waiting {
     /// Accepted and not yet running, the parked ones too.
     urgent_places: usize,
     normal_places: usize,
+    shares: Taken,
     is_closed: bool,
 }
 
@@ -131,14 +135,16 @@ pub struct Lanes {
     idle: AtomicUsize,
     /// Has one more worker come for urgent jobs.
     call_helper: OnceLock<CallHelper>,
+    /// How many workers normal jobs of one engine have at most.
+    most_of_an_engine: usize,
 }
 
 /// Has one more worker come, where there may be more. Does not block.
 pub type CallHelper = Box<dyn Fn() + Send + Sync>;
 
 impl Lanes {
-    /// Lanes that hold so many actions each.
-    pub fn new(urgent_bound: usize, normal_bound: usize) -> Self {
+    /// Lanes that hold so many actions each, with so many workers at most for normal ones of one engine.
+    pub fn new(urgent_bound: usize, normal_bound: usize, most_of_an_engine: usize) -> Self {
         let (open, closed) = bounded(0);
         Self {
             waiting: Mutex::default(),
@@ -150,6 +156,7 @@ impl Lanes {
             closed,
             idle: AtomicUsize::new(0),
             call_helper: OnceLock::new(),
+            most_of_an_engine,
         }
     }
 
@@ -249,7 +256,7 @@ impl Lanes {
             } else {
                 select! {
                     recv(self.urgent.receiver) -> _ => self.lock().urgent.pop_first().map(|(_, job)| job),
-                    recv(normal) -> _ => self.lock().normal.pop_first().map(|(_, job)| job),
+                    recv(normal) -> _ => self.pop_normal(),
                     recv(until) -> _ => return None,
                     recv(self.closed) -> _ => return None,
                 }
@@ -259,6 +266,59 @@ impl Lanes {
                 return job;
             }
         }
+    }
+
+    /// The first normal job whose engine, if it is known, has a share left, which is taken for it.
+    fn pop_normal(&self) -> Option<Job> {
+        let mut waiting = self.lock();
+        let Waiting { normal, shares, .. } = &mut *waiting;
+        let mut first = None;
+        for (rank, job) in normal.iter_mut().filter(|(_, job)| !job.share.waits) {
+            match &job.share.engine {
+                Some(engine) if !shares.take(engine, self.most_of_an_engine) => job.share.waits = true,
+                engine => {
+                    job.share.is_held = engine.is_some();
+                    first = Some(*rank);
+                    break;
+                }
+            }
+        }
+        normal.remove(&first?)
+    }
+
+    /// The share that was taken for the job when it was handed out.
+    pub fn take_share(&self, job: &mut Job) -> Option<Share<'_>> {
+        let is_held = std::mem::take(&mut job.share.is_held);
+        let engine = job.share.engine.clone().filter(|_| is_held)?;
+        Some(Share::counted(self, engine))
+    }
+
+    /// Takes a share of the engine for the job. Where none is left the job is queued again, until one is.
+    pub fn share_or_wait(&self, mut job: Job, engine: String) -> Option<(Job, Share<'_>)> {
+        let mut waiting = self.lock();
+        job.share.engine = Some(engine.clone());
+        if waiting.shares.take(&engine, self.most_of_an_engine) {
+            return Some((job, Share::counted(self, engine)));
+        }
+        if waiting.is_closed {
+            // Dropped outside of the lock: it is answered then.
+            drop(waiting);
+            return None;
+        }
+        job.share.waits = true;
+        waiting.normal.insert(job.rank(), job);
+        None
+    }
+
+    /// Lets the first job that waits for a share of the engine be handed out.
+    pub(super) fn give_share_back(&self, engine: &str) {
+        let mut waiting = self.lock();
+        waiting.shares.give_back(engine);
+        let is_its = |job: &&mut Job| job.share.waits && job.share.engine.as_deref() == Some(engine);
+        let Some(job) = waiting.normal.values_mut().find(is_its) else { return };
+        job.share.waits = false;
+        drop(waiting);
+        self.normal.put();
     }
 
     /// Takes out the queued jobs for which `is_meant` holds. Their places stay taken.
@@ -272,8 +332,11 @@ impl Lanes {
         }
         let normal: Vec<_> = waiting.normal.iter().filter(|(_, job)| is_meant(job)).map(|(key, _)| *key).collect();
         for key in normal {
-            taken.extend(waiting.normal.remove(&key));
-            self.normal.take_back();
+            let job = waiting.normal.remove(&key);
+            if job.as_ref().is_some_and(|job| !job.share.waits) {
+                self.normal.take_back();
+            }
+            taken.extend(job);
         }
         taken
     }
@@ -320,7 +383,7 @@ mod tests {
 
     #[test]
     fn urgent_goes_first_then_kind_then_priority_then_arrival() {
-        let lanes = Lanes::new(8, 8);
+        let lanes = Lanes::new(8, 8, 8);
         put(&lanes, job(1, Verb::Launch, 0));
         put(&lanes, job(2, Verb::Launch, 5));
         put(&lanes, job(3, Verb::Update, -5));
@@ -332,7 +395,7 @@ mod tests {
 
     #[test]
     fn taking_some_out_keeps_the_order_of_the_others_and_wakes_nobody_for_them() {
-        let lanes = Lanes::new(8, 8);
+        let lanes = Lanes::new(8, 8, 8);
         for (sequence, verb, priority) in
             [(1, Verb::Launch, 0), (2, Verb::Launch, 5), (3, Verb::Launch, 9), (4, Verb::Stop, 0), (5, Verb::Kill, 0)]
         {
@@ -347,7 +410,7 @@ mod tests {
 
     #[test]
     fn each_lane_has_its_own_bound() {
-        let lanes = Lanes::new(1, 2);
+        let lanes = Lanes::new(1, 2, 8);
         lanes.reserve(Lane::Normal).unwrap();
         lanes.reserve(Lane::Normal).unwrap();
         assert_eq!(lanes.reserve(Lane::Normal), Err(Refusal::Full { bound: 2 }));
@@ -359,7 +422,7 @@ mod tests {
 
     #[test]
     fn reserved_worker_leaves_normal_jobs_alone() {
-        let lanes = Lanes::new(8, 8);
+        let lanes = Lanes::new(8, 8, 8);
         put(&lanes, job(1, Verb::Launch, 0));
         put(&lanes, job(2, Verb::Kill, 0));
         assert_eq!(next_id(&lanes, true), "a2");
@@ -373,7 +436,7 @@ mod tests {
 
     #[test]
     fn helper_is_called_where_more_urgent_jobs_wait_than_workers_are_idle() {
-        let lanes = Lanes::new(8, 8);
+        let lanes = Lanes::new(8, 8, 8);
         let (sender, calls) = unbounded();
         lanes.set_helper(Box::new(move || sender.send(()).unwrap()));
         put(&lanes, job(1, Verb::Launch, 0));
@@ -386,6 +449,48 @@ mod tests {
         assert_eq!(next_id(&lanes, true), "a3");
         assert!(calls.is_empty());
         assert!(lanes.next_urgent_within(Duration::from_millis(1)).is_none());
+    }
+
+    #[test]
+    fn engine_that_has_its_workers_leaves_the_others_to_other_engines() {
+        let lanes = Lanes::new(8, 8, 1);
+        for (sequence, priority) in [(1, 9), (2, 8), (3, 7), (4, 0)] {
+            put(&lanes, job(sequence, Verb::Launch, priority));
+        }
+        let of = |lanes: &Lanes| lanes.next(false).unwrap();
+        let (first, held) = lanes.share_or_wait(of(&lanes), "docker".into()).unwrap();
+        assert!(
+            lanes.share_or_wait(of(&lanes), "docker".into()).is_none()
+                && lanes.share_or_wait(of(&lanes), "docker".into()).is_none()
+        );
+        let (other, of_other) = lanes.share_or_wait(of(&lanes), "podman".into()).unwrap();
+        assert_eq!((first.entry.sequence, other.entry.sequence), (1, 4));
+        assert!(lanes.normal.receiver.is_empty(), "nobody is woken for what has to wait");
+        drop(held);
+        let mut second = of(&lanes);
+        assert_eq!(second.entry.sequence, 2);
+        let its = lanes.take_share(&mut second).expect("taken when it was handed out");
+        assert!(lanes.normal.receiver.is_empty());
+        assert_eq!(lanes.take(|job| job.entry.sequence == 3).len(), 1, "what waits can be cancelled");
+        drop((its, of_other));
+        assert!(lanes.normal.receiver.is_empty());
+    }
+
+    #[test]
+    fn job_whose_engine_is_known_and_busy_is_passed_over() {
+        let lanes = Lanes::new(8, 8, 1);
+        let known = |sequence, priority, engine: &str| {
+            let mut job = job(sequence, Verb::Launch, priority);
+            job.share.engine = Some(engine.to_owned());
+            job
+        };
+        for (sequence, priority, engine) in [(1, 9, "a"), (2, 8, "a"), (3, 7, "b")] {
+            put(&lanes, known(sequence, priority, engine));
+        }
+        let mut taken: Vec<_> = (0..2).map(|_| lanes.next(false).unwrap()).collect();
+        assert_eq!(taken.iter().map(|job| job.entry.sequence).collect::<Vec<_>>(), [1, 3]);
+        drop(lanes.take_share(&mut taken[0]));
+        assert_eq!(lanes.next(false).unwrap().entry.sequence, 2);
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod batch_run;
 mod dispatcher;
 #[cfg(test)]
 mod double;
+mod ended;
 mod entry;
 mod inflight;
 mod janitor;
@@ -27,6 +28,7 @@ mod readers;
 mod recoveries;
 mod scenarios;
 pub mod service;
+mod shares;
 mod worker;
 
 pub use dispatcher::{DispatchConfig, DispatchPorts, Dispatcher};

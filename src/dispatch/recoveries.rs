@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::entry::Entry;
 use super::lanes::{Job, Work};
+use super::shares::ShareOf;
 use super::worker::{Shared, lost};
 use crate::action::{Context, Loaded, PhaseClock, Recovered, Recovery, refused};
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
@@ -42,7 +43,7 @@ impl Shared {
             return;
         }
         let work = Work::Recover(Box::new(recovery));
-        if let Err(job) = self.queue(Job { entry, work, loaded: None }) {
+        if let Err(job) = self.queue(Job { entry, work, loaded: None, share: ShareOf::default() }) {
             // The daemon is stopping: the record is there for its next start.
             self.leave(&job.entry);
         }

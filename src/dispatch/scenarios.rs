@@ -232,7 +232,8 @@ impl Pullpiri for Dispatcher {
             return Box::pin(std::future::ready(Err(error)));
         }
         let verb = verb_of(&order.reason);
-        let parameters = Parameters { package: Some(order.package), ..Parameters::default() };
+        let source_node = Some(order.node).filter(|node| !node.is_empty());
+        let parameters = Parameters { package: Some(order.package), source_node, ..Parameters::default() };
         let outcome = self.execute(action(verb, &order.model, parameters));
         Box::pin(async move {
             let outcome = outcome.await?;

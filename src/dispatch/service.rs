@@ -9,14 +9,15 @@ use std::pin::Pin;
 
 use futures_util::Stream;
 
-use crate::application::faults::Misses;
 use crate::error::Result;
 use crate::model::action::{ActionRequest, ActionState, Outcome, StepState, Verb, Warning};
 use crate::model::plan::{Plan, Step};
+use crate::model::schedule::MissCounts;
 use crate::model::state::WorkloadState;
 use crate::networks::NetworkAnswer;
 use crate::policy::WorkloadRuling;
-use crate::runtime::adapter::{ContainerInstance, ContainerStats, ExecOutcome, LogChunk, Probe};
+use crate::runtime::adapter::{ContainerInstance, ContainerStats, ExecOutcome, LogChunk};
+use crate::runtime::registry::EngineOverview;
 
 /// An answer that comes later.
 pub type Later<T> = Pin<Box<dyn Future<Output = Result<T>> + Send>>;
@@ -232,7 +233,7 @@ impl PlanView {
 /// What policy says of an action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyAnswer {
-    /// About each workload whose documents are known, or about the target alone.
+    /// About each workload that documents or its record describe, or about the target alone.
     pub rulings: Vec<WorkloadRuling>,
     /// What the caller should know of the documents.
     pub warnings: Vec<Warning>,
@@ -247,12 +248,12 @@ pub struct NodeHealth {
     pub node: String,
     /// The daemon's version.
     pub version: String,
-    /// Whether each engine answers, by name.
-    pub engines: BTreeMap<String, Probe>,
+    /// Its engines, by name.
+    pub engines: BTreeMap<String, EngineOverview>,
     /// The store.
     pub store: StoreHealth,
-    /// Missed deadlines by Schedule, node and task.
-    pub misses: BTreeMap<(String, String, String), Misses>,
+    /// Missed deadlines by task.
+    pub misses: MissCounts,
 }
 
 /// How the store is, and what waits for a shared one.

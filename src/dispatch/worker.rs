@@ -1,17 +1,18 @@
 //! What a worker does with a job: load, claim, run, answer. Also the shared state that workers and front end meet in.
 
-use std::collections::{BTreeSet, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::alarm::Alarm;
+use super::ended::EndedIds;
 use super::entry::Entry;
 use super::inflight::{Claim, Inflight};
 use super::lanes::{Job, Lanes, Refusal, Work};
 use super::recoveries::{Retry, waits_for_recovery};
+use super::shares::ShareOf;
 use crate::action::{Act, Context, Loaded, PhaseClock, Recovered, SUPERSEDED, refused};
 use crate::clock::{Clock, Deadline};
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
@@ -39,14 +40,6 @@ pub struct Budgets {
     pub most: Duration,
 }
 
-/// Hashes of the ids of ended actions: an id that is not here is new. As many as there are outcomes in the store,
-/// and those that came since they were counted last.
-#[derive(Default)]
-struct EndedIds {
-    counted: HashSet<u64>,
-    since: HashSet<u64>,
-}
-
 /// What workers, front end and janitor share.
 pub struct Shared {
     /// What actions mean.
@@ -65,9 +58,8 @@ pub struct Shared {
     pub alarm: Alarm,
     /// Told that an action has ended.
     pub on_end: Option<Arc<dyn Fn() + Send + Sync>>,
-    ended: Mutex<EndedIds>,
-    /// Actions that ended and that the janitor has not counted yet.
-    newly_ended: AtomicUsize,
+    /// The ids of ended actions.
+    pub ended: EndedIds,
     sequence: AtomicU64,
 }
 
@@ -83,42 +75,15 @@ impl Shared {
             retries: Mutex::default(),
             alarm: Alarm::new(),
             on_end: None,
-            ended: Mutex::default(),
-            newly_ended: AtomicUsize::new(0),
+            ended: EndedIds::default(),
             sequence: AtomicU64::new(1),
         }
     }
 
-    /// Whether an action of this id may have ended before.
-    pub fn may_have_ended(&self, id: &str) -> bool {
-        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        let hash = hash(id);
-        ended.since.contains(&hash) || ended.counted.contains(&hash)
-    }
-
     /// Notes that an action of this id has ended.
     pub fn note_ended(&self, id: &str) {
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner).since.insert(hash(id));
-        self.newly_ended.fetch_add(1, Ordering::Relaxed);
+        self.ended.note(id);
         self.alarm.no_later_than(Instant::now() + AFTER_AN_END);
-    }
-
-    /// How many actions ended since the last call.
-    pub fn take_newly_ended(&self) -> usize {
-        self.newly_ended.swap(0, Ordering::Relaxed)
-    }
-
-    /// Counts the ids of ended actions anew, as `ids` reads them from the store: what was pruned is forgotten.
-    pub fn recount_ended(&self, ids: impl FnOnce() -> Result<Vec<String>>) -> Result<()> {
-        let lock = || self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut ended = lock();
-        let since = std::mem::take(&mut ended.since);
-        // An outcome is in the store before its id is noted: these are among those that are read now.
-        ended.counted.extend(since);
-        drop(ended);
-        let counted = ids()?.iter().map(|id| hash(id)).collect();
-        lock().counted = counted;
-        Ok(())
     }
 
     /// An entry for a request, accepted now.
@@ -164,7 +129,7 @@ impl Shared {
             return attach(&running, &entry.fingerprint);
         }
         self.wake_for_superseded(lane);
-        let job = Job { entry: Arc::clone(&entry), work: Work::Run, loaded: None };
+        let job = Job { entry: Arc::clone(&entry), work: Work::Run, loaded: None, share: ShareOf::default() };
         if let Err(job) = self.queue(job) {
             self.refuse(job, &refusal_error(Refusal::Stopping, lane));
         }
@@ -216,7 +181,8 @@ impl Shared {
         }
     }
 
-    fn handle(&self, job: Job) {
+    fn handle(&self, mut job: Job) {
+        let mut share = self.lanes.take_share(&mut job);
         let entry = Arc::clone(&job.entry);
         if !job.is_recovery() {
             if let Some(error) = ended_early(&entry) {
@@ -236,6 +202,14 @@ impl Shared {
         };
         let lane = job.lane();
         entry.resolved(&loaded.target);
+        if share.is_none()
+            && lane == Lane::Normal
+            && let Some(engine) = self.act.engine_of(&entry.request, &loaded)
+        {
+            // Where its engine has all the workers that it may have, the job waits and this one is for others.
+            let Some((shared_job, its_share)) = self.lanes.share_or_wait(job, engine) else { return };
+            (job, share) = (shared_job, Some(its_share));
+        }
         if job.lane() == Lane::Urgent {
             self.read_waiting(&entry, &loaded);
         }
@@ -247,6 +221,7 @@ impl Shared {
             Claim::Cancelled(job) => self.refuse(*job, &cancelled_early(&entry.token.reason())),
             Claim::Parked => self.alarm.no_later_than(entry.deadline.instant()),
         }
+        drop(share);
     }
 
     /// Reads the documents of older launches that wait, for the names in them: what an urgent action ends has to be
@@ -271,7 +246,7 @@ impl Shared {
     /// stored one, or that the id belongs to another request. Nothing is recorded for it.
     fn ended_before(&self, entry: &Entry) -> Option<Outcome> {
         let (request, id) = (&entry.request, &entry.request.id);
-        if !self.may_have_ended(id) {
+        if !self.ended.may_have(id) {
             return None;
         }
         let stored = match self.act.stored(id, entry.deadline.at_most(RECORD_BUDGET)) {
@@ -414,12 +389,6 @@ impl Shared {
             self.refuse(job, &refusal_error(Refusal::Stopping, lane));
         }
     }
-}
-
-fn hash(id: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    id.hash(&mut hasher);
-    hasher.finish()
 }
 
 fn attach(running: &Arc<Entry>, fingerprint: &str) -> Result<Arc<Entry>> {

@@ -230,6 +230,8 @@ fn over(mut template: Metadata, deployment: Metadata) -> Metadata {
     if template.engine.is_empty() {
         template.engine = deployment.engine;
     }
+    template.requires_engine |= deployment.requires_engine;
+    template.hints.complete(&deployment.hints);
     if template.networks.is_empty() {
         template.networks = deployment.networks;
     }

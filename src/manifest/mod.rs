@@ -19,6 +19,7 @@ mod delegate;
 mod document;
 mod error;
 mod expand;
+mod hints;
 mod kind;
 mod names;
 mod node;

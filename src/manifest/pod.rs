@@ -6,8 +6,10 @@
 //! | annotation | meaning |
 //! |---|---|
 //! | `actioncontroller.io/runtime`, `beemesh.io/runtime-engine` | the engine by name |
+//! | `actioncontroller.io/engine-policy` | `require`: that engine or none; `prefer`, the default: another where it cannot |
 //! | `actioncontroller.io/networks` | names of networks with `,` between |
 //! | `actioncontroller.io/wake-fallback` | what a wake does whose checkpoint is of no use: `none` or `cold-start` |
+//! | `beemesh.io/resources.cpu`, `beemesh.io/resources.memory` | limits of the one container where it has none of its own |
 //!
 //! Any other under `actioncontroller.io/` is refused, among labels too: the daemon sets those itself.
 
@@ -18,7 +20,7 @@ use super::error::{ManifestError, ManifestResult};
 use super::privileges::{self, PodSecurity};
 use super::reader::{Fields, Notes, Place};
 use super::volumes::{self, Volumes};
-use super::{Limits, names, probes};
+use super::{Limits, hints, names, probes};
 use crate::model::text::shown;
 use crate::model::workload::{ContainerSpec, ManifestFormat, NetworkMode, RestartPolicy, WorkloadSpec, labels};
 
@@ -26,6 +28,8 @@ use crate::model::workload::{ContainerSpec, ManifestFormat, NetworkMode, Restart
 const RUNTIME: &str = "actioncontroller.io/runtime";
 /// Selects the engine, in Beemesh's word.
 const BEEMESH_RUNTIME: &str = "beemesh.io/runtime-engine";
+/// Whether another engine may take the selected one's place.
+const ENGINE_POLICY: &str = "actioncontroller.io/engine-policy";
 /// Puts a Kubernetes workload into named networks.
 const NETWORKS: &str = "actioncontroller.io/networks";
 
@@ -117,16 +121,21 @@ pub(super) struct Metadata {
     pub annotations: BTreeMap<String, String>,
     /// The engine that an annotation names; may be empty.
     pub engine: String,
+    /// Whether an annotation says that no other engine will do.
+    pub requires_engine: bool,
     /// The networks that an annotation names.
     pub networks: Vec<String>,
     /// An annotation says what a wake falls back to.
     pub says_how_to_wake: bool,
+    /// Limits by annotations.
+    pub hints: hints::Hints,
 }
 
 impl Metadata {
     /// Whether an annotation says how a workload is to be run.
     pub fn is_of_workload(&self) -> bool {
-        !self.engine.is_empty() || !self.networks.is_empty() || self.says_how_to_wake
+        let says_engine = !self.engine.is_empty() || self.requires_engine;
+        says_engine || !self.networks.is_empty() || !self.hints.is_empty() || self.says_how_to_wake
     }
 }
 
@@ -163,6 +172,19 @@ pub(super) fn metadata(fields: &mut Fields<'_>) -> ManifestResult<Metadata> {
                 names::object(&value).map_err(|why| at(place.invalid(why)))?;
                 metadata.engine.clone_from(&value);
             }
+            ENGINE_POLICY => {
+                let policy = match value.as_str() {
+                    "require" => true,
+                    "prefer" => false,
+                    other => {
+                        return Err(at(place.invalid(format!("'{}' is neither prefer nor require", shown(other)))));
+                    }
+                };
+                metadata.requires_engine = policy;
+            }
+            hints::CPU | hints::MEMORY => {
+                metadata.hints.read(&entry.key, &value).map_err(|why| at(place.invalid(why)))?;
+            }
             NETWORKS => metadata.networks = network_list(&value).map_err(|why| at(place.invalid(why)))?,
             labels::WAKE_FALLBACK => {
                 if !matches!(value.as_str(), "none" | labels::COLD_START) {
@@ -172,7 +194,7 @@ pub(super) fn metadata(fields: &mut Fields<'_>) -> ManifestResult<Metadata> {
                 metadata.says_how_to_wake = true;
             }
             key if key.starts_with(labels::PREFIX) => {
-                let known = format!("known are {RUNTIME}, {NETWORKS} and {}", labels::WAKE_FALLBACK);
+                let known = format!("known are {RUNTIME}, {ENGINE_POLICY}, {NETWORKS} and {}", labels::WAKE_FALLBACK);
                 return Err(at(place.invalid(format!("annotation '{}' is not known; {known}", shown(key)))));
             }
             _ => {}
@@ -211,6 +233,11 @@ pub(super) fn read(
     let security = privileges::of_pod(fields.take("securityContext"), notes)?;
     let mut containers = containers(&mut fields, "containers", format, &security, reading, notes)?;
     let init_containers = containers_of_init(&mut fields, format, &security, reading, notes)?;
+    if metadata.requires_engine && metadata.engine.is_empty() {
+        let message = format!("{ENGINE_POLICY} is 'require', and {RUNTIME} names no engine");
+        return Err(place.invalid(message).at("metadata.annotations", place.node.line));
+    }
+    metadata.hints.apply(&mut containers).map_err(|why| place.invalid(why))?;
     if containers.is_empty() {
         return Err(fields
             .require("containers")
@@ -228,6 +255,7 @@ pub(super) fn read(
         policy: String::new(),
         node: fields.text("nodeName")?,
         engine: metadata.engine,
+        engine_required: metadata.requires_engine,
         format,
         labels: metadata.labels,
         annotations: metadata.annotations,

@@ -142,10 +142,11 @@ pub struct Parameters {
     /// Of an offload: the node that the workload moves to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target_node: Option<String>,
-    /// Of an offload: the node that the workload has to be on; `None` is wherever it is.
+    /// Of an offload: the node that the workload has to be on; `None` is wherever it is. Of another action on a model of
+    /// `package` that nobody has recorded: the node to look for it on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source_node: Option<String>,
-    /// Of an offload: the Package that holds the model; `None` where the workload's record says it.
+    /// The Package that holds the model; `None` where the workload's record says it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub package: Option<String>,
     /// Of a launch: what is recorded as running on another node is started again there, because somebody found it not

@@ -1,5 +1,7 @@
 //! Schedules: the real-time tasks of a Package, as Pullpiri's Schedule document has them.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// The tasks that belong together.
@@ -48,3 +50,26 @@ pub enum TaskPolicy {
     /// SCHED_RR.
     RoundRobin,
 }
+
+/// A real-time task that misses its deadlines; all empty for those beyond the tasks that are counted one by one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TaskName {
+    /// Its Schedule.
+    pub schedule: String,
+    /// Its node.
+    pub node: String,
+    /// Its own name.
+    pub task: String,
+}
+
+/// What is known of one task's misses.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Misses {
+    /// How often it missed.
+    pub count: u64,
+    /// The latest, milliseconds since the epoch.
+    pub last_ms: u64,
+}
+
+/// Every task that has missed.
+pub type MissCounts = BTreeMap<TaskName, Misses>;

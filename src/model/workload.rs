@@ -51,6 +51,9 @@ pub struct WorkloadSpec {
     pub node: String,
     /// The engine that the document names by annotation; empty for none.
     pub engine: String,
+    /// Whether no other engine will do.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub engine_required: bool,
     /// The document's format, by which an engine may be preferred.
     pub format: ManifestFormat,
     /// Labels of the document.

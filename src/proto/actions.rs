@@ -4563,6 +4563,12 @@ pub struct EngineHealth {
     pub version: ::std::string::String,
     // @@protoc_insertion_point(field:actioncontroller.v1.EngineHealth.reason)
     pub reason: ::std::string::String,
+    // @@protoc_insertion_point(field:actioncontroller.v1.EngineHealth.api)
+    pub api: ::std::string::String,
+    // @@protoc_insertion_point(field:actioncontroller.v1.EngineHealth.capabilities)
+    pub capabilities: ::std::vec::Vec<::std::string::String>,
+    // @@protoc_insertion_point(field:actioncontroller.v1.EngineHealth.order)
+    pub order: u32,
     // special fields
     // @@protoc_insertion_point(special_field:actioncontroller.v1.EngineHealth.special_fields)
     pub special_fields: ::protobuf::SpecialFields,
@@ -4602,6 +4608,15 @@ impl ::protobuf::Message for EngineHealth {
                 34 => {
                     self.reason = is.read_string()?;
                 },
+                42 => {
+                    self.api = is.read_string()?;
+                },
+                50 => {
+                    self.capabilities.push(is.read_string()?);
+                },
+                56 => {
+                    self.order = is.read_uint32()?;
+                },
                 tag => {
                     ::protobuf::rt::read_unknown_or_skip_group(tag, is, self.special_fields.mut_unknown_fields())?;
                 },
@@ -4626,6 +4641,15 @@ impl ::protobuf::Message for EngineHealth {
         if !self.reason.is_empty() {
             my_size += ::protobuf::rt::string_size(4, &self.reason);
         }
+        if !self.api.is_empty() {
+            my_size += ::protobuf::rt::string_size(5, &self.api);
+        }
+        for value in &self.capabilities {
+            my_size += ::protobuf::rt::string_size(6, &value);
+        };
+        if self.order != 0 {
+            my_size += ::protobuf::rt::uint32_size(7, self.order);
+        }
         my_size += ::protobuf::rt::unknown_fields_size(self.special_fields.unknown_fields());
         self.special_fields.cached_size().set(my_size as u32);
         my_size
@@ -4643,6 +4667,15 @@ impl ::protobuf::Message for EngineHealth {
         }
         if !self.reason.is_empty() {
             os.write_string(4, &self.reason)?;
+        }
+        if !self.api.is_empty() {
+            os.write_string(5, &self.api)?;
+        }
+        for v in &self.capabilities {
+            os.write_string(6, &v)?;
+        };
+        if self.order != 0 {
+            os.write_uint32(7, self.order)?;
         }
         os.write_unknown_fields(self.special_fields.unknown_fields())?;
         ::std::result::Result::Ok(())
@@ -4665,6 +4698,9 @@ impl ::protobuf::Message for EngineHealth {
         self.available = false;
         self.version.clear();
         self.reason.clear();
+        self.api.clear();
+        self.capabilities.clear();
+        self.order = 0;
         self.special_fields.clear();
     }
 
@@ -4674,6 +4710,9 @@ impl ::protobuf::Message for EngineHealth {
             available: false,
             version: ::std::string::String::new(),
             reason: ::std::string::String::new(),
+            api: ::std::string::String::new(),
+            capabilities: ::std::vec::Vec::new(),
+            order: 0,
             special_fields: ::protobuf::SpecialFields::new(),
         };
         &instance

@@ -213,6 +213,31 @@ pub struct RuntimeCapabilities {
     pub supports_pods: bool,
 }
 
+impl RuntimeCapabilities {
+    /// What is there, a word each, for people.
+    pub fn words(&self) -> Vec<&'static str> {
+        let all = [
+            (self.supports_realtime_scheduling, "realtime"),
+            (self.supports_node_isolation, "isolation"),
+            (self.supports_service_management, "services"),
+            (self.supports_remote_execution, "remote"),
+            (self.supports_dependencies, "dependencies"),
+            (self.supports_pause, "pause"),
+            (self.supports_checkpoint, "checkpoint"),
+            (self.supports_exec, "exec"),
+            (self.supports_stats, "stats"),
+            (self.supports_logs, "logs"),
+            (self.supports_events, "events"),
+            (self.supports_native_healthcheck, "healthcheck"),
+            (self.supports_image_pull, "pull"),
+            (self.supports_user_networks, "networks"),
+            (self.supports_resource_limits, "limits"),
+            (self.supports_pods, "pods"),
+        ];
+        all.into_iter().filter(|(has, _)| *has).map(|(_, word)| word).collect()
+    }
+}
+
 /// What a container is created from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerConfig {

@@ -1,14 +1,18 @@
 //! Container runtimes behind one port.
 //!
-//! Enters: the port ([`adapter`]), one folder or file per engine, and the [`registry`] that picks one. Stays out:
+//! Enters: the port ([`adapter`]), one folder or file per engine, what those over REST share (`rest`), and the
+//! [`registry`] that picks one. Stays out:
 //! anything that knows what an action is. A new engine implements [`adapter::RuntimeAdapter`], is built in
 //! `daemon.rs`, and is added to the conformance suite in `tests/it/conformance`.
 
 pub mod adapter;
+pub mod docker;
 mod failure;
 pub mod hibernation;
+pub mod names;
 pub mod podman;
 mod probes;
 pub mod processes;
 pub mod registry;
+mod rest;
 pub mod sim;

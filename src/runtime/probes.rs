@@ -14,6 +14,9 @@ use super::adapter::{Probe, RuntimeAdapter};
 /// How long a probe may take before its engine counts as away.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
+/// An engine that takes so long to be found away hangs.
+const HANGS: Duration = Duration::from_secs(1);
+
 /// How long an answer holds; that an engine is away at most so long.
 const HOLDS: Duration = Duration::from_secs(5);
 
@@ -23,6 +26,8 @@ const AWAY_HOLDS: Duration = Duration::from_millis(20);
 /// One probe: under way, or answered.
 struct Attempt {
     began: Instant,
+    /// What is answered until it has: an engine that hung is taken to hang still, so that it costs nobody time again.
+    meanwhile: Option<Probe>,
     answer: Mutex<Option<(Instant, Probe)>>,
     answered: Condvar,
 }
@@ -51,7 +56,8 @@ impl Probes {
             return Arc::clone(attempt);
         }
         let began = Instant::now();
-        let attempt = Arc::new(Attempt { began, answer: Mutex::new(None), answered: Condvar::new() });
+        let meanwhile = attempts.get(engine.name()).and_then(|last| last.hung());
+        let attempt = Arc::new(Attempt { began, meanwhile, answer: Mutex::new(None), answered: Condvar::new() });
         attempts.insert(engine.name().to_owned(), Arc::clone(&attempt));
         let (asked, by) = (Arc::clone(engine), Arc::clone(&attempt));
         // Not joined: a probe that hangs must hold nobody up, at the end of the process neither. Each engine has one.
@@ -84,6 +90,14 @@ impl Attempt {
         }
     }
 
+    /// Its answer, where that is that the engine is away and it took its whole time to say so.
+    fn hung(&self) -> Option<Probe> {
+        let answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
+        let (when, probe) = answer.as_ref()?;
+        let has_hung = when.duration_since(self.began) >= HANGS && matches!(probe, Probe::Unavailable { .. });
+        has_hung.then(|| probe.clone())
+    }
+
     fn put(&self, probe: Probe) {
         *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), probe));
         self.answered.notify_all();
@@ -94,6 +108,9 @@ impl Attempt {
         let mut answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if let Some((_, probe)) = &*answer {
+                return probe.clone();
+            }
+            if let Some(probe) = &self.meanwhile {
                 return probe.clone();
             }
             let left = TIMEOUT.saturating_sub(self.began.elapsed());

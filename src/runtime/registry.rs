@@ -10,12 +10,9 @@ use std::sync::Arc;
 
 use super::adapter::{Probe, RtResult, RuntimeAdapter, RuntimeCapabilities, RuntimeError};
 use super::probes::Probes;
-use super::sim;
+use super::{names, sim};
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::model::workload::ManifestFormat;
-
-/// Names that documents may use for an engine, whether this node has it or not.
-const KNOWN: &[&str] = &["bluechi", "containerd", "docker", "oci", "podman", sim::NAME, "systemd"];
 
 /// The order in which engines are tried when nothing names one.
 const DEFAULT_PREFERENCE: &[&str] = &["podman", "docker", "containerd", "oci"];
@@ -65,9 +62,9 @@ impl Need {
 /// What an action says about the engine it wants.
 #[derive(Debug, Clone)]
 pub struct SelectionRequest<'a> {
-    /// Named by the caller; empty for none. It or a failure.
+    /// Named by the caller, in any word for it; empty or `auto` for none. It or a failure.
     pub requested: &'a str,
-    /// Named by the document's annotation; empty for none. Where it is away or lacks an ability, another is taken.
+    /// Named by the document's annotation, likewise. Where it is away or lacks an ability, another is taken.
     pub annotation: &'a str,
     /// The annotation is an order too: it or a failure.
     pub require: bool,
@@ -120,6 +117,18 @@ impl fmt::Debug for Selection {
         let mut out = f.debug_struct("Selection");
         out.field("engine", &self.engine.name()).field("reason", &self.reason).field("skipped", &self.skipped).finish()
     }
+}
+
+/// An engine as told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineOverview {
+    /// Whether it answers.
+    pub probe: Probe,
+    /// What it can do, as its last probe proved it.
+    pub capabilities: RuntimeCapabilities,
+    /// Its place in the order in which engines are tried where nothing names one, from 1 on; `None` for one that has to
+    /// be named.
+    pub place: Option<usize>,
 }
 
 /// The engines of this node.
@@ -196,15 +205,28 @@ impl EngineRegistry {
         self.probes.all(&self.engines)
     }
 
+    /// Every engine with whether it answers, what it can do, and whether it is the one that is asked first.
+    pub fn overview(&self) -> BTreeMap<String, EngineOverview> {
+        let order = self.candidates("", ManifestFormat::Kubernetes);
+        let probes = self.availability().into_iter();
+        let overview = |(name, probe): (String, Probe)| {
+            let capabilities = self.get(&name).map(|engine| engine.capabilities()).unwrap_or_default();
+            let place = order.iter().position(|(candidate, _)| *candidate == name).map(|place| place + 1);
+            (name, EngineOverview { probe, capabilities, place })
+        };
+        probes.map(overview).collect()
+    }
+
     /// Selects the engine for an action. The simulator only where it is named, is the default that was set, or is the
     /// only engine. Fails where a name is unknown, and where no engine fits, naming each with why.
     pub fn select(&self, request: &SelectionRequest) -> Result<Selection> {
-        if !request.requested.is_empty() {
-            return self.select_requested(request);
+        let (requested, annotation) = (names::resolve(request.requested), names::resolve(request.annotation));
+        if !requested.is_empty() {
+            return self.select_requested(&requested, request.needs);
         }
-        self.check_annotation(request.annotation)?;
+        self.check_annotation(&annotation)?;
         let mut skipped = Vec::new();
-        for (name, reason) in self.candidates(request) {
+        for (name, reason) in self.candidates(&annotation, request.format) {
             match self.fitting(&name, request.needs) {
                 Ok(engine) => return Ok(Selection { engine, reason, skipped }),
                 Err(error) if reason == SelectionReason::Annotation && request.require => return Err(error),
@@ -218,21 +240,36 @@ impl EngineRegistry {
         Err(if self.engines.contains_key(sim::NAME) { error.hint(hint) } else { error })
     }
 
-    fn select_requested(&self, request: &SelectionRequest) -> Result<Selection> {
-        if !self.engines.contains_key(request.requested) {
-            let message = format!("no runtime engine is called '{}': {}", request.requested, self.not_here());
+    /// The engine that [`Self::select`] would ask first, without asking it.
+    pub fn likely(&self, requested: &str, annotation: &str, format: ManifestFormat) -> Option<String> {
+        let requested = names::resolve(requested);
+        if !requested.is_empty() {
+            return Some(requested);
+        }
+        let candidates = self.candidates(&names::resolve(annotation), format).into_iter();
+        candidates.map(|(name, _)| name).find(|name| self.engines.contains_key(name))
+    }
+
+    fn select_requested(&self, name: &str, needs: &[Need]) -> Result<Selection> {
+        if !self.engines.contains_key(name) {
+            let message = if names::KNOWN.contains(&name) {
+                format!("runtime engine '{name}' is not configured: {}", self.not_here())
+            } else {
+                let known = names::KNOWN.join(", ");
+                format!("no runtime engine is called '{name}': known are {known}; {}", self.not_here())
+            };
             return Err(Error::new(ErrorKind::InvalidArgument, ErrorCode::UnknownEngine, message));
         }
-        let engine = self.fitting(request.requested, request.needs)?;
+        let engine = self.fitting(name, needs)?;
         Ok(Selection { engine, reason: SelectionReason::Requested, skipped: Vec::new() })
     }
 
     /// An annotation may name an engine that another node has, but not one that nobody has.
     fn check_annotation(&self, name: &str) -> Result<()> {
-        if name.is_empty() || KNOWN.contains(&name) || self.engines.contains_key(name) {
+        if name.is_empty() || names::KNOWN.contains(&name) || self.engines.contains_key(name) {
             return Ok(());
         }
-        let mut known: BTreeSet<&str> = KNOWN.iter().copied().collect();
+        let mut known: BTreeSet<&str> = names::KNOWN.iter().copied().collect();
         known.extend(self.names());
         let known: Vec<_> = known.into_iter().collect();
         let message = format!("the document names the runtime '{name}'; known are {}", known.join(", "));
@@ -240,14 +277,14 @@ impl EngineRegistry {
     }
 
     /// The engines to try, in order, each once.
-    fn candidates(&self, request: &SelectionRequest) -> Vec<(String, SelectionReason)> {
+    fn candidates(&self, annotation: &str, format: ManifestFormat) -> Vec<(String, SelectionReason)> {
         let mut order = Vec::new();
-        if !request.annotation.is_empty() {
-            order.push((request.annotation, SelectionReason::Annotation));
+        if !annotation.is_empty() {
+            order.push((annotation, SelectionReason::Annotation));
         }
         let only = self.names().first().copied().filter(|_| self.engines.len() == 1);
         order.extend(self.explicit_default.as_deref().or(only).map(|name| (name, SelectionReason::Default)));
-        let by_format = match request.format {
+        let by_format = match format {
             ManifestFormat::Kubernetes | ManifestFormat::Pullpiri => "podman",
         };
         let here = |name: &&str| self.engines.contains_key(*name) && *name != sim::NAME;
@@ -264,9 +301,7 @@ impl EngineRegistry {
         let Some(engine) = self.get(name) else {
             return Err(unavailable(format!("{name} is not configured on this node")));
         };
-        if let Probe::Unavailable { reason } = self.probes.one(&engine) {
-            return Err(unavailable(format!("{name} is not available: {reason}")));
-        }
+        self.check_answers(&engine)?;
         let capabilities = engine.capabilities();
         let missing: Vec<_> = needs.iter().filter(|need| !need.is_met(&capabilities)).map(|need| need.word()).collect();
         if missing.is_empty() {
@@ -274,6 +309,14 @@ impl EngineRegistry {
         }
         let message = format!("{name} does not support {}", missing.join(", "));
         Err(Error::new(ErrorKind::Unimplemented, ErrorCode::EngineLacksCapability, message))
+    }
+
+    /// Fails where the engine does not answer a probe, within 2 s.
+    pub fn check_answers(&self, engine: &Arc<dyn RuntimeAdapter>) -> Result<()> {
+        match self.probes.one(engine) {
+            Probe::Available { .. } => Ok(()),
+            Probe::Unavailable { reason } => Err(unavailable(format!("{} is not available: {reason}", engine.name()))),
+        }
     }
 
     fn not_here(&self) -> String {
@@ -433,6 +476,19 @@ mod tests {
     }
 
     #[test]
+    fn engine_is_named_in_any_case_and_by_its_usual_words_and_auto_takes_the_first_that_answers() {
+        let registry = registry(vec![Engine { away: true, ..engine("podman") }, engine("docker"), engine("oci")]);
+        assert_eq!(selected(&registry, &request("Docker", "")).0, "docker");
+        assert_eq!(selected(&registry, &request("crun", "")).0, "oci");
+        assert_eq!(selected(&registry, &request("", "RunC")), ("oci".into(), SelectionReason::Annotation));
+        for auto in [request("auto", ""), request("", "Auto")] {
+            assert_eq!(selected(&registry, &auto), ("docker".into(), SelectionReason::Preference));
+        }
+        let here = registry.select(&request("containerd", "")).unwrap_err();
+        assert!(here.message.contains("is not configured"), "{here}");
+    }
+
+    #[test]
     fn simulator_is_no_fallback_but_serves_where_it_is_all_there_is() {
         let beside = registry(vec![engine("sim"), Engine { away: true, ..engine("podman") }]);
         let error = beside.select(&request("", "")).unwrap_err();
@@ -462,6 +518,19 @@ mod tests {
         assert!(matches!(registry.availability()["docker"], Probe::Unavailable { .. }));
         assert!(began.elapsed() < Duration::from_secs(1), "waited again for a probe that hangs");
         assert_eq!(probes.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn engine_that_hung_is_taken_to_hang_until_it_answers() {
+        let hanging = Engine { hangs: Duration::from_millis(1200), away: true, ..engine("docker") };
+        let registry = registry(vec![hanging, engine("podman")]);
+        let docker = registry.get("docker").unwrap();
+        assert!(registry.check_answers(&docker).is_err());
+        // Longer than that holds.
+        std::thread::sleep(Duration::from_millis(5_100));
+        let began = Instant::now();
+        assert!(registry.check_answers(&docker).is_err());
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
     }
 
     #[test]

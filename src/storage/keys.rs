@@ -13,6 +13,7 @@
 //! | `owed/{number, 20 digits}` | the id of an ended action whose outcome is delivered from the action log |
 //! | `delivered` | the number of what was delivered last |
 //! | `copied` | whether the copies are all that the shared store has |
+//! | `misses` | JSON of `misses::MissesDocument` |
 //! | `instance` | this daemon's own name, the same over its restarts |
 //! | `published/{key of the shared store}` | the fingerprint of what was handed over for delivery last |
 //!
@@ -30,6 +31,8 @@ pub const OWED: &str = "owed/";
 pub const DELIVERED: &str = "delivered";
 /// Whether the copies are all that the shared store has.
 pub const COPIED: &str = "copied";
+/// Missed deadlines of real-time tasks.
+pub const MISSES: &str = "misses";
 /// This daemon's own name.
 pub const INSTANCE: &str = "instance";
 /// Fingerprints of what was handed over for delivery.

@@ -10,6 +10,7 @@ pub mod embedded;
 pub mod etcd;
 pub mod keys;
 pub mod memory;
+pub mod misses;
 pub mod outbox;
 pub mod published;
 pub mod records;

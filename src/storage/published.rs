@@ -6,6 +6,7 @@
 //! | `/actioncontroller/v1/nodes/{node}/delivered` | the instance and number of what was delivered last |
 //! | `/actioncontroller/v1/nodes/{node}/actions/{id}` | [`PublishedAction`], once an action has ended, as long as this node keeps it |
 //! | `/actioncontroller/v1/nodes/{node}/workloads/{name}` | [`PublishedWorkload`], while the workload is known |
+//! | `/actioncontroller/v1/nodes/{node}/misses` | [`MissesDocument`](super::misses::MissesDocument), once a real-time task has missed a deadline |
 //! | `/actioncontroller/v1/packages/{name}` | [`PublishedPackage`], while a workload of it is known to a node |
 //!
 //! Readers pass over fields that they do not know: more may come.
@@ -37,6 +38,11 @@ pub fn action(node: &str, id: &str) -> String {
 /// The key of a workload.
 pub fn workload(node: &str, name: &str) -> String {
     format!("{ROOT}/nodes/{node}/workloads/{name}")
+}
+
+/// The key of missed deadlines.
+pub fn misses(node: &str) -> String {
+    format!("{ROOT}/nodes/{node}/misses")
 }
 
 /// The key of a Package.

@@ -216,6 +216,11 @@ impl Records {
         Ok(entries.into_iter().map(read).collect())
     }
 
+    /// A value as it is: what belongs to another part of this room.
+    pub(super) fn raw(&self, key: &str, deadline: Deadline) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.store.get(key, deadline)?.map(|entry| entry.value))
+    }
+
     /// Applies changes, see [`Changes`].
     pub fn commit(&self, changes: Changes, deadline: Deadline) -> Result<(), StoreError> {
         self.store.commit(changes.batch, deadline)

@@ -96,7 +96,8 @@ impl Retention {
     }
 
     /// To be called now and then with how many outcomes were recorded since the last call; prunes where that is due and
-    /// says how many outcomes went; `forgotten` is told the id of each. A failure costs nothing but that more are kept until it is due again.
+    /// says how many outcomes went; `forgotten` is told the id of each. A failure costs nothing but that more are kept
+    /// until it is due again.
     pub fn recorded(
         &self,
         records: &Records,

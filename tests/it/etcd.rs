@@ -1,6 +1,7 @@
 //! The store over a real etcd: one member and three, users, TLS, a full disk, leases, and members that go away.
 
 mod watch;
+mod wire;
 
 use std::fs;
 use std::sync::Arc;

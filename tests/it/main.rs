@@ -9,6 +9,7 @@ mod codegen;
 mod conformance;
 mod daemon;
 mod dispatch;
+mod docker;
 mod end_to_end;
 mod etcd;
 mod grpc;

@@ -9,7 +9,7 @@ use super::*;
 use crate::action::{Act, Context, PhaseClock, Pipeline, Ports, Recovered, Settings, SettingsCell, Silent};
 use crate::clock::SystemClock;
 use crate::manifest::{Limits, Schedules};
-use crate::model::action::{ActionState, Outcome, Parameters, Verb};
+use crate::model::action::{ActionState, Outcome, Parameters, StepResult, StepState, Verb};
 use crate::model::schedule::Schedule;
 use crate::nodes::NodeError;
 use crate::policy::builtin::BuiltinPolicy;
@@ -268,6 +268,58 @@ fn tasks_are_admitted_once_and_a_refusal_starts_nothing() {
     assert_eq!(outcome.failed["a"].code, "SCHEDULE_REFUSED");
     assert_eq!(outcome.failed.len(), 2);
     assert!(other.nodes.take().is_empty() && other.node_of("b").is_none());
+}
+
+#[test]
+fn scenario_whose_models_are_all_refused_hands_no_tasks_over() {
+    let rig = rig();
+    rig.store("launch", &[("a", OWN)], "good");
+    let mut changes = Changes::new();
+    let privileged = "apiVersion: v1\nkind: Model\nmetadata: {name: a}\nspec:\n  hostNetwork: true\n  \
+        containers: [{name: c, image: i, securityContext: {privileged: true}}]\n";
+    changes.put_document("Model", "a", privileged);
+    rig.records.commit(changes, soon()).unwrap();
+    let outcome = rig.trigger();
+    assert_eq!(outcome.state, ActionState::Refused, "{outcome:?}");
+    assert_eq!(outcome.failed.keys().collect::<Vec<_>>(), ["a"]);
+    assert!(rig.scheduler.0.lock().unwrap().is_empty());
+}
+
+#[test]
+fn what_runs_goes_on_until_its_successors_tasks_are_admitted() {
+    let rig = rig();
+    rig.store("launch", &[("a", "Y"), ("b", OWN)], "");
+    rig.trigger();
+    rig.nodes.take();
+    rig.store("update", &[("a", "Z"), ("b", "Z")], "bad");
+    let outcome = rig.trigger();
+    assert_eq!(outcome.state, ActionState::Failed, "{outcome:?}");
+    assert!(rig.nodes.take().is_empty(), "a refusal of the tasks takes nothing down");
+    let has_stopped = |step: &StepResult| step.title.starts_with("stop ") && step.state == StepState::Changed;
+    assert!(!outcome.steps.iter().any(has_stopped), "{:?}", outcome.steps);
+    assert_eq!((rig.node_of("a").as_deref(), rig.node_of("b").as_deref()), (Some("Y"), Some(OWN)));
+}
+
+#[test]
+fn repair_leaves_what_a_later_action_has_made_of_its_workload() {
+    let rig = rig();
+    rig.store("launch", &[("a", "Y")], "");
+    rig.trigger();
+    rig.nodes.take();
+    for command in [NodeCommand::Start, NodeCommand::Stop] {
+        rig.nodes.set("Z", command, Some(Answer::Silent));
+    }
+    rig.run(Verb::Offload, "a", to("Z"));
+    let repair = rig.pipeline.take_repairs().pop().unwrap();
+    for command in [NodeCommand::Start, NodeCommand::Stop] {
+        rig.nodes.set("Z", command, None);
+    }
+    // By then it runs where it was to go.
+    assert_eq!(rig.run(Verb::Offload, "a", to("Z")).state, ActionState::Succeeded);
+    rig.nodes.take();
+    assert!(matches!(rig.pipeline.recover(&repair, context(&CancelToken::new())), Recovered::Ended(_)));
+    assert!(rig.nodes.take().is_empty(), "{:?}", rig.nodes.take());
+    assert_eq!(rig.node_of("a").as_deref(), Some("Z"));
 }
 
 #[test]

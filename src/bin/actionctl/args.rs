@@ -149,6 +149,8 @@ pub enum Command {
     Policy(PolicyArgs),
     /// Ask whether the daemon takes requests, and how its engines and store are
     Health,
+    /// Show the runtime engines, what they can do, and why one is not available
+    Runtimes,
     /// Print the completions of a shell
     Completions(CompletionsArgs),
     /// Write the manual pages

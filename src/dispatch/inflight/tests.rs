@@ -183,7 +183,12 @@ fn recovery_is_neither_superseded_nor_cancelled_while_it_waits_and_comes_first()
     under.sequence = 200;
     let stop = under.enter(Verb::Stop, "w");
     assert!(!recovering.token.is_cancelled());
-    let job = Job { entry: Arc::clone(&recovering), work: Work::Recover(Box::new(recovery)), loaded: None };
+    let job = Job {
+        entry: Arc::clone(&recovering),
+        work: Work::Recover(Box::new(recovery)),
+        loaded: None,
+        share: Default::default(),
+    };
     assert_eq!(word(&under.inflight.claim(job, loaded("w", &["w"]))), "granted");
     assert_eq!(word(&under.claim(&stop, &["w"])), "parked");
 }

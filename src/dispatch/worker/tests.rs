@@ -262,11 +262,11 @@ fn pruned_ids_are_forgotten_and_those_that_came_meanwhile_are_not() {
         rig.shared.note_ended("new");
         Ok(vec!["kept".to_owned()])
     };
-    rig.shared.recount_ended(read).unwrap();
-    let known = ["pruned", "kept", "new"].map(|id| rig.shared.may_have_ended(id));
+    rig.shared.ended.recount(read).unwrap();
+    let known = ["pruned", "kept", "new"].map(|id| rig.shared.ended.may_have(id));
     assert_eq!(known, [false, true, true]);
-    rig.shared.recount_ended(|| Err(Error::internal("away"))).unwrap_err();
-    assert!(rig.shared.may_have_ended("kept") && rig.shared.may_have_ended("new"));
+    rig.shared.ended.recount(|| Err(Error::internal("away"))).unwrap_err();
+    assert!(rig.shared.ended.may_have("kept") && rig.shared.ended.may_have("new"));
 }
 
 #[test]

@@ -3,10 +3,11 @@
 use protobuf::MessageField;
 
 use super::timestamp_ms;
-use crate::application::faults::Misses;
 use crate::dispatch::service::{NodeHealth, StoreHealth};
+use crate::model::schedule::{Misses, TaskName};
 use crate::proto::actions as wire;
 use crate::runtime::adapter::Probe;
+use crate::runtime::registry::EngineOverview;
 
 /// How the node is.
 pub fn node(health: NodeHealth) -> wire::NodeHealthResponse {
@@ -21,10 +22,15 @@ pub fn node(health: NodeHealth) -> wire::NodeHealthResponse {
     }
 }
 
-fn engine((name, probe): (String, Probe)) -> wire::EngineHealth {
-    match probe {
-        Probe::Available { version, .. } => wire::EngineHealth { name, available: true, version, ..Default::default() },
-        Probe::Unavailable { reason } => wire::EngineHealth { name, reason, ..Default::default() },
+fn engine((name, overview): (String, EngineOverview)) -> wire::EngineHealth {
+    let order = overview.place.map(|place| u32::try_from(place).unwrap_or(u32::MAX)).unwrap_or_default();
+    let told = wire::EngineHealth { name, order, ..Default::default() };
+    match overview.probe {
+        Probe::Available { version, api } => {
+            let capabilities = overview.capabilities.words().into_iter().map(str::to_owned).collect();
+            wire::EngineHealth { available: true, version, api, capabilities, ..told }
+        }
+        Probe::Unavailable { reason } => wire::EngineHealth { reason, ..told },
     }
 }
 
@@ -41,7 +47,7 @@ fn store(store: StoreHealth) -> wire::StoreHealth {
     }
 }
 
-fn misses(((schedule, node, task), misses): ((String, String, String), Misses)) -> wire::DeadlineMisses {
+fn misses((TaskName { schedule, node, task }, misses): (TaskName, Misses)) -> wire::DeadlineMisses {
     let (count, last_at) = (misses.count, timestamp_ms(misses.last_ms));
     wire::DeadlineMisses { schedule, node, task, count, last_at, ..Default::default() }
 }

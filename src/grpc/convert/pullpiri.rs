@@ -12,6 +12,9 @@ use crate::proto::{actioncontroller as wire, schedinfo};
 /// The status of an answer that tells of single models that failed. Upstream knows 0 alone as well.
 const SOME_FAILED: i32 = 1;
 
+/// The longest name of a Schedule, node or task, bytes: that of a document's.
+const MOST_NAME: usize = 253;
+
 /// The most of a description, bytes: callers only log it.
 const MOST_TEXT: usize = 4096;
 
@@ -112,14 +115,18 @@ pub fn stop_answer(stopped: Result<String>) -> wire::StopWorkloadResponse {
     wire::StopWorkloadResponse { success, message, ..Default::default() }
 }
 
-/// A task's fault.
-pub fn fault(info: schedinfo::FaultInfo) -> Fault {
-    Fault {
+/// A task's fault. Its names are kept, so they are bounded.
+pub fn fault(info: schedinfo::FaultInfo) -> Result<Fault> {
+    let names = [("workload_id", &info.workload_id), ("node_id", &info.node_id), ("task_name", &info.task_name)];
+    if let Some((field, name)) = names.iter().find(|(_, name)| name.len() > MOST_NAME) {
+        return Err(Error::invalid(*field, format!("a name of {} bytes is too long: {MOST_NAME} at most", name.len())));
+    }
+    Ok(Fault {
         schedule: info.workload_id,
         node: info.node_id,
         task: info.task_name,
         is_deadline_miss: info.type_ == schedinfo::FaultType::DMISS.into(),
-    }
+    })
 }
 
 #[cfg(test)]
@@ -136,6 +143,14 @@ mod tests {
         assert_eq!(reconcile_answer(none).desc, "m");
         let long = BTreeMap::from([("a".to_owned(), "ä".repeat(MOST_TEXT))]);
         assert!(told(&long, "").1.len() <= MOST_TEXT + '…'.len_utf8());
+    }
+
+    #[test]
+    fn fault_with_a_name_beyond_the_bound_is_refused_by_its_field() {
+        let info = schedinfo::FaultInfo { task_name: "t".repeat(MOST_NAME), ..Default::default() };
+        assert_eq!(fault(info).unwrap().task.len(), MOST_NAME);
+        let info = schedinfo::FaultInfo { node_id: "n".repeat(MOST_NAME + 1), ..Default::default() };
+        assert_eq!(fault(info).unwrap_err().field, "node_id");
     }
 
     #[test]

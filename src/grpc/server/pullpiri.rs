@@ -90,7 +90,7 @@ impl ActionControllerConnection for PullpiriCalls {
 impl FaultService for PullpiriCalls {
     fn notify_fault(&self, context: RpcContext<'_>, request: FaultInfo, sink: UnarySink<Response>) {
         let about = request.task_name.clone();
-        let begin = |pullpiri: &ServedPullpiri| Ok(pullpiri.fault(convert::fault(request)));
+        let begin = |pullpiri: &ServedPullpiri| Ok(pullpiri.fault(convert::fault(request)?));
         self.0.answer(&context, sink, about, begin, |()| Ok(Response::default()));
     }
 }

@@ -135,6 +135,40 @@ fn annotations_and_labels_of_ours_are_known_or_refused() {
 }
 
 #[test]
+fn engine_may_be_required_and_then_has_to_be_named() {
+    let with = |annotations: &str| {
+        container("").replace("metadata: {name: p}", &format!("metadata: {{name: p, annotations: {{{annotations}}}}}"))
+    };
+    let named = one(&with("actioncontroller.io/runtime: oci, actioncontroller.io/engine-policy: require"));
+    assert_eq!((named.engine.as_str(), named.engine_required), ("oci", true));
+    let preferred = one(&with("beemesh.io/runtime-engine: oci, actioncontroller.io/engine-policy: prefer"));
+    assert!(!preferred.engine_required);
+    let error = refusal(&with("actioncontroller.io/engine-policy: require"));
+    assert!(error.to_string().contains("names no engine"), "{error}");
+    let error = refusal(&with("actioncontroller.io/engine-policy: maybe"));
+    assert!(error.to_string().contains("neither prefer nor require"), "{error}");
+}
+
+#[test]
+fn hints_limit_the_one_container_and_its_own_limit_wins() {
+    let hints = "beemesh.io/resources.cpu: \"2.0\", beemesh.io/resources.memory: 4GB";
+    let with = |text: &str, hints: &str| {
+        text.replace("metadata: {name: p}", &format!("metadata: {{name: p, annotations: {{{hints}}}}}"))
+    };
+    let limits = |text: &str, hints: &str| one(&with(text, hints)).containers[0].resources.clone();
+    let hinted = limits(&container(""), hints);
+    assert_eq!((hinted.cpu_millis, hinted.memory_bytes), (Some(2000), Some(4_000_000_000)));
+    assert_eq!(limits(&container(""), "beemesh.io/resources.memory: 4Gi").memory_bytes, Some(4 << 30));
+    let own = limits(&container("    resources: {limits: {memory: 1Mi}}\n"), hints);
+    assert_eq!((own.cpu_millis, own.memory_bytes), (Some(2000), Some(1 << 20)));
+    let error = refusal(&with(&container(""), "beemesh.io/resources.memory: much"));
+    assert_eq!(error.path, "metadata.annotations.beemesh.io/resources.memory");
+    let two = container("  - name: d\n    image: i\n");
+    let error = refusal(&with(&two, hints));
+    assert!(error.to_string().contains("there are 2"), "{error}");
+}
+
+#[test]
 fn clashes_within_a_workload_are_refused() {
     let two = |first: &str, second: &str, rest: &str| {
         format!(

@@ -12,13 +12,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::client::{Client, Failure, apart};
+use super::client::{Client, Failure};
 use super::create::path;
-use super::lifecycle::{self, inspect, not_allowed};
+use super::lifecycle::{self, inspect};
 use super::wire::Inspect;
 use super::{ENGINE, status};
 use crate::clock::Deadline;
 use crate::runtime::adapter::{Call, Change, CheckpointImage, RestoreTo, RtResult, RuntimeError, unsupported};
+use crate::runtime::rest::exchange::{apart, not_allowed};
 use crate::runtime::processes::{Which, end_trees, thaw_group_of};
 use crate::transport::http::Method;
 

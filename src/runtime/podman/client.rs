@@ -5,23 +5,21 @@
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::wire::Refusal;
 use super::{ENGINE, PodmanConfig};
-use crate::cancel::{CancelToken, Urge};
+use crate::cancel::CancelToken;
 use crate::clock::Deadline;
-use crate::runtime::adapter::{Call, NoProgress, RtResult, RuntimeError};
+use crate::runtime::adapter::{Call, RtResult, RuntimeError};
+use crate::runtime::rest::exchange::{self, NO_BODY, to_json};
 use crate::transport::http::{HttpClient, HttpError, Limits, Method, Request, Response, Streaming};
 
 /// For one exchange that finds out what answers: a local engine does it in some milliseconds, and a probe has 2 s.
 const HELLO_TIMEOUT: Duration = Duration::from_millis(1500);
-
-/// For tidying up after a call that was itself cancelled or late.
-const CLEANUP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The version of the libpod API that is spoken with this engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -287,74 +285,21 @@ fn accepted(op: &str, streaming: Result<Streaming, HttpError>) -> RtResult<Strea
     Err(Failure::read(op, &response).into_error())
 }
 
-/// The body of a request that has none.
-pub(super) const NO_BODY: Option<&()> = None;
-
-fn to_json(op: &str, body: &impl Serialize) -> RtResult<Vec<u8>> {
-    serde_json::to_vec(body).map_err(|error| RuntimeError::InvalidSpec { reason: format!("{op}: {error}") })
-}
-
 /// Reads an answer's document.
 pub(super) fn parse<T: DeserializeOwned>(op: &str, response: &Response) -> RtResult<T> {
-    serde_json::from_slice(&response.body).map_err(|error| garbled(op, response.status, &error.to_string()))
+    exchange::parse(ENGINE, op, response)
 }
 
 /// The error of an answer that is not what the API promises.
 pub(super) fn garbled(op: &str, status: u16, what: &str) -> RuntimeError {
-    RuntimeError::Engine {
-        engine: ENGINE.to_owned(),
-        op: op.to_owned(),
-        code: i64::from(status),
-        message: format!("the answer cannot be read: {what}"),
-    }
+    exchange::garbled(ENGINE, op, status, what)
 }
 
 fn away(reason: String) -> RuntimeError {
-    RuntimeError::EngineNotAvailable { engine: ENGINE.to_owned(), reason }
+    exchange::away(ENGINE, reason)
 }
 
 /// What a failure of the wire means for the call.
 pub(super) fn wire_error(op: &str, error: HttpError) -> RuntimeError {
-    match error {
-        HttpError::NoSocket(_) | HttpError::Refused(_) | HttpError::Denied(_) => away(error.to_string()),
-        HttpError::Timeout(after) => RuntimeError::Timeout { op: op.to_owned(), after },
-        HttpError::Cancelled => RuntimeError::Cancelled { op: op.to_owned() },
-        HttpError::Closed(_) | HttpError::TooLarge(_) | HttpError::Protocol(_) | HttpError::Io(_) => {
-            RuntimeError::Connection { engine: ENGINE.to_owned(), op: op.to_owned(), reason: error.to_string() }
-        }
-    }
-}
-
-/// Runs `work` with a time and a token of its own: what has to be done although the call that needs it was cancelled.
-pub(super) fn apart<T>(work: impl FnOnce(&Call) -> T) -> T {
-    let cancel = CancelToken::new();
-    work(&Call { deadline: Deadline::after(CLEANUP_TIMEOUT), cancel: &cancel, progress: &NoProgress })
-}
-
-/// How long after a request that was cut off its object is looked for: the engine goes on with what it has begun, which
-/// takes it some ten to some hundred milliseconds. Short, as a cancelled call answers within a second.
-const CUT_OFF_WINDOW: Duration = Duration::from_millis(600);
-
-/// Between two looks for it.
-const CUT_OFF_POLL: Duration = Duration::from_millis(50);
-
-/// What the engine made although its answer never came: looks until there is something, for a short time.
-pub(super) fn find_cut_off<T>(look: impl Fn(&Call) -> RtResult<Option<T>>) -> Option<T> {
-    apart(|call| {
-        let window = Deadline::after(CUT_OFF_WINDOW);
-        while !window.is_over() {
-            match look(&Call { deadline: window, ..*call }) {
-                Ok(None) => {}
-                Ok(found) => return found,
-                Err(_) => return None,
-            }
-            call.cancel.wait(Urge::Cancel, window.at_most(CUT_OFF_POLL));
-        }
-        None
-    })
-}
-
-/// The error of a call whose time is over.
-pub(super) fn late(op: &str, begun: Instant) -> RuntimeError {
-    RuntimeError::Timeout { op: op.to_owned(), after: begun.elapsed() }
+    exchange::wire_error(ENGINE, op, error)
 }

@@ -1,6 +1,6 @@
 //! Creating a container: the image, the checks that need the engine, the request, and what of it did not take effect.
 
-use super::client::{Answer, Client, Failure, apart, find_cut_off, parse};
+use super::client::{Answer, Client, Failure, parse};
 use super::lifecycle::{self, find};
 use super::wire::{Created, Inspect, Strings, Volume};
 use super::{ENGINE, PodmanConfig, image, spec, status};
@@ -8,6 +8,7 @@ use crate::model::workload::labels;
 use crate::runtime::adapter::{
     Call, ContainerConfig, ContainerInstance, MountSource, RtResult, RuntimeError, unsupported,
 };
+use crate::runtime::rest::exchange::{apart, find_cut_off};
 use crate::transport::http::{Method, encode};
 
 const OP: &str = "create";

@@ -4,16 +4,17 @@
 
 use std::time::{Duration, Instant};
 
-use super::client::{Answer, Client, late, parse};
+use super::ENGINE;
+use super::client::{Answer, Client, parse};
 use super::create::path;
-use super::lifecycle::{inspect, not_allowed};
-use super::logs::of;
-use super::mux::Demux;
+use super::lifecycle::inspect;
 use super::request::{ExecCreate, ExecStart};
 use super::status::status;
 use super::wire::{ExecState, MadeId};
 use crate::cancel::Urge;
-use crate::runtime::adapter::{Call, ExecOutcome, MAX_EXEC_OUTPUT, RtResult, RuntimeError};
+use crate::runtime::adapter::{Call, ExecOutcome, RtResult, RuntimeError};
+use crate::runtime::rest::exchange::{late, not_allowed};
+use crate::runtime::rest::output::Demux;
 use crate::transport::http::{Method, encode};
 
 /// Between two looks at a session whose output has ended and that is not over yet.
@@ -47,15 +48,7 @@ pub(super) fn run(client: &Client, call: &Call, id: &str, argv: &[String]) -> Rt
 fn read(client: &Client, call: &Call, session: &str) -> RtResult<ExecOutcome> {
     let start = ExecStart { detach: false, tty: false };
     let body = client.stream(call, "exec", Method::Post, &format!("/exec/{session}/start"), Some(&start))?;
-    let mut frames = Demux::new("exec", body);
-    let mut outcome = ExecOutcome { exit_code: 0, stdout: Vec::new(), stderr: Vec::new(), truncated: false };
-    while let Some(piece) = frames.next_piece()? {
-        let kept = of(piece.stream, &mut outcome.stdout, &mut outcome.stderr);
-        let room = MAX_EXEC_OUTPUT - kept.len();
-        outcome.truncated |= piece.bytes.len() > room;
-        kept.extend_from_slice(&piece.bytes[..piece.bytes.len().min(room)]);
-    }
-    Ok(outcome)
+    Demux::new(ENGINE, "exec", body).collect()
 }
 
 /// The exit code comes a little after the end of the output.

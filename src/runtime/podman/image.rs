@@ -5,10 +5,11 @@
 //! 200 first and the error inside the stream.
 
 use super::ENGINE;
-use super::client::{Client, NO_BODY, wire_error};
+use super::client::{Client, wire_error};
 use super::wire::{Image, PullLine};
 use crate::model::workload::PullPolicy;
 use crate::runtime::adapter::{Call, Change, RtResult, RuntimeError};
+use crate::runtime::rest::exchange::NO_BODY;
 use crate::transport::http::{Method, encode};
 
 /// The image of this reference; `None` where it is not present.

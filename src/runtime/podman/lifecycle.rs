@@ -1,24 +1,19 @@
-//! Start, stop, signal, pause, remove and wait. The table of transitions is asked before the engine is, so every
-//! engine behaves the same; Podman's own stop timeout, which counts whole seconds, is never used.
+//! Start, stop, signal, pause, remove and wait, as far as they are Podman's own; what is alike for every engine is in
+//! [`crate::runtime::rest::lifecycle`].
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::client::{Answer, Client, Failure, NO_BODY, late, parse};
+use super::client::{Answer, Client, Failure, parse};
 use super::create::path;
 use super::wire::{Inspect, Listed, Report};
 use super::{ENGINE, PodmanConfig, pod, status};
 use crate::cancel::Urge;
-use crate::clock::Deadline;
 use crate::model::state::{Allowed, ContainerStatus, Transition};
 use crate::model::workload::labels;
 use crate::runtime::adapter::{Call, Change, ContainerInstance, ListFilter, RtResult, RuntimeError, StopOptions};
+use crate::runtime::rest::exchange::{NO_BODY, not_allowed};
+use crate::runtime::rest::lifecycle::{self, Acted, Containers, FIRST_POLL, Found, SLOWEST_POLL};
 use crate::transport::http::{Method, encode};
-
-/// The first wait between two looks at a container that is to end; doubled up to [`SLOWEST_POLL`].
-const FIRST_POLL: Duration = Duration::from_millis(5);
-
-/// An inspect costs the engine some 3 ms, so this keeps a long grace below a twentieth of a core.
-const SLOWEST_POLL: Duration = Duration::from_millis(80);
 
 /// How long the network and the mounts of a container that has ended may take to be gone: some hundred milliseconds
 /// are usual. Where whoever takes them down died, they are there until the next start or the removal.
@@ -60,45 +55,34 @@ pub(super) fn inspect(client: &Client, call: &Call, id: &str) -> RtResult<Inspec
     find(client, call, id)?.ok_or_else(|| RuntimeError::NotFound { what: format!("container '{id}'") })
 }
 
-/// The error of a call that the state does not allow.
-pub(super) fn not_allowed(op: &str, id: &str, state: &ContainerStatus) -> RuntimeError {
-    RuntimeError::InvalidState { op: op.to_owned(), id: id.to_owned(), state: state.word().to_owned() }
-}
-
 /// POST of a verb; `Err` within is a refusal that the caller may understand.
 fn post(client: &Client, call: &Call, op: &str, id: &str, what: &str) -> RtResult<Result<bool, Failure>> {
     client.act(call, op, Method::Post, &path(id, what))
 }
 
-/// Asks the table of transitions, then the engine; a refusal for the state's sake means that the state moved between
-/// the two, and is told as the state that it is now.
-fn transit(client: &Client, call: &Call, op: &str, id: &str, transition: Transition) -> RtResult<Change> {
-    let before = inspect(client, call, id)?;
-    let state = status::status(&before.state);
-    match state.allows(transition) {
-        Allowed::Unchanged => return Ok(Change::Unchanged),
-        Allowed::No => return Err(not_allowed(op, id, &state)),
-        Allowed::Yes => {}
+/// Podman's containers.
+struct Own<'a>(&'a Client);
+
+impl Containers for Own<'_> {
+    fn look(&self, call: &Call, id: &str) -> RtResult<Option<Found>> {
+        let found = |container: Inspect| Found { status: status::status(&container.state), id: container.id };
+        Ok(find(self.0, call, id)?.map(found))
     }
-    let verb = if op == "resume" { "unpause" } else { op };
-    match post(client, call, op, &before.id, verb)? {
-        Ok(true) => Ok(Change::Changed),
-        Ok(false) => Ok(Change::Unchanged),
-        Err(failure) if failure.is_state() => {
-            let now = status::status(&inspect(client, call, &before.id)?.state);
-            match now.allows(transition) {
-                Allowed::Unchanged => Ok(Change::Unchanged),
-                Allowed::Yes | Allowed::No => Err(not_allowed(op, id, &now)),
-            }
+
+    fn act(&self, call: &Call, op: &str, id: &str, verb: &str) -> RtResult<Acted> {
+        match post(self.0, call, op, id, verb)? {
+            Ok(true) => Ok(Acted::Done),
+            Ok(false) => Ok(Acted::Unchanged),
+            Err(failure) if failure.is_state() => Ok(Acted::WrongState),
+            Err(failure) => Err(failure.into_error()),
         }
-        Err(failure) => Err(failure.into_error()),
     }
 }
 
 /// Starts it; Podman answers once the runtime has.
 pub(super) fn start(client: &Client, call: &Call, id: &str) -> RtResult<Change> {
     pod::start_infra(client, call, &inspect(client, call, id)?.pod)?;
-    transit(client, call, "start", id, Transition::Start)
+    lifecycle::transit(&Own(client), call, "start", id, Transition::Start)
 }
 
 /// Starts the infra container of a pod, which members that start side by side all ask for at once; returns when it runs.
@@ -122,91 +106,28 @@ pub(super) fn start_infra(client: &Client, call: &Call, infra_id: &str) -> RtRes
 
 /// Freezes it.
 pub(super) fn pause(client: &Client, call: &Call, id: &str) -> RtResult<Change> {
-    transit(client, call, "pause", id, Transition::Pause)
+    lifecycle::transit(&Own(client), call, "pause", id, Transition::Pause)
 }
 
 /// Thaws it.
 pub(super) fn resume(client: &Client, call: &Call, id: &str) -> RtResult<Change> {
-    transit(client, call, "resume", id, Transition::Resume)
-}
-
-/// Sends a signal; `false` when there was nothing left to send it to.
-fn send_signal(client: &Client, call: &Call, op: &str, id: &str, signal: &str) -> RtResult<bool> {
-    match post(client, call, op, id, &format!("kill?signal={}", encode(signal)))? {
-        Ok(_) => Ok(true),
-        Err(failure) if failure.is_state() => Ok(false),
-        Err(failure) => Err(failure.into_error()),
-    }
+    lifecycle::transit(&Own(client), call, "resume", id, Transition::Resume)
 }
 
 /// Sends one signal to what runs.
 pub(super) fn signal(client: &Client, call: &Call, id: &str, signal: &str) -> RtResult<()> {
-    let container = inspect(client, call, id)?;
-    let state = status::status(&container.state);
-    if !state.is_live() || !send_signal(client, call, "signal", &container.id, signal)? {
-        return Err(not_allowed("signal", id, &state));
-    }
-    Ok(())
+    lifecycle::signal(&Own(client), call, id, signal)
 }
 
-/// Signal, thaw, grace, SIGKILL; returns once it has ended. A cancel leaves it as it then is.
+/// Signal, thaw, grace, SIGKILL; returns once it has ended and Podman has cleaned up after it.
 pub(super) fn stop(client: &Client, call: &Call, id: &str, options: &StopOptions) -> RtResult<Change> {
-    let container = inspect(client, call, id)?;
-    let state = status::status(&container.state);
-    match state.allows(Transition::Stop) {
-        Allowed::Unchanged => return Ok(Change::Unchanged),
-        Allowed::No => return Err(not_allowed("stop", id, &state)),
-        Allowed::Yes => {}
+    let stopped = lifecycle::stop(&Own(client), call, id, options)?;
+    if stopped == Change::Changed
+        && let Some(ended) = find(client, call, id)?
+    {
+        await_cleanup(client, call, ended);
     }
-    let id = &container.id;
-    let kill_at_once = options.signal == "SIGKILL" || call.cancel.urge() == Urge::Hasten;
-    if !kill_at_once {
-        send_signal(client, call, "stop", id, &options.signal)?;
-    }
-    if state == ContainerStatus::Paused {
-        // SIGKILL comes after the thaw: on cgroup v1 a frozen process does not die, and Podman would wait for it.
-        thaw(client, call, id)?;
-    }
-    let grace = if kill_at_once { Duration::ZERO } else { options.grace };
-    if !grace.is_zero() && await_end(client, call, id, call.deadline.at_most(grace), Urge::Hasten)? {
-        return Ok(Change::Changed);
-    }
-    send_signal(client, call, "kill", id, "SIGKILL")?;
-    let begun = Instant::now();
-    match await_end(client, call, id, call.deadline, Urge::Cancel)? {
-        true => Ok(Change::Changed),
-        false => Err(late("the end of the container after SIGKILL", begun)),
-    }
-}
-
-fn thaw(client: &Client, call: &Call, id: &str) -> RtResult<()> {
-    match post(client, call, "resume", id, "unpause")? {
-        Ok(_) => Ok(()),
-        // It ended or was thawed meanwhile.
-        Err(failure) if failure.is_state() => Ok(()),
-        Err(failure) => Err(failure.into_error()),
-    }
-}
-
-/// Looks until the container has ended (`true`), or until `until` or the urge (`false`). A cancel is an error.
-fn await_end(client: &Client, call: &Call, id: &str, until: Deadline, urge: Urge) -> RtResult<bool> {
-    let mut poll = FIRST_POLL;
-    loop {
-        match find(client, call, id)? {
-            None => return Ok(true),
-            Some(container) if !status::status(&container.state).is_live() => {
-                await_cleanup(client, call, container);
-                return Ok(true);
-            }
-            Some(_) if until.is_over() => return Ok(false),
-            Some(_) => {}
-        }
-        match call.cancel.wait(urge, until.at_most(poll)) {
-            Urge::Cancel => return Err(RuntimeError::Cancelled { op: "stop".to_owned() }),
-            Urge::Hasten if urge == Urge::Hasten => return Ok(false),
-            Urge::Hasten | Urge::None => poll = (poll * 2).min(SLOWEST_POLL),
-        }
-    }
+    Ok(stopped)
 }
 
 /// Looks until Podman has cleaned up after a container that has ended: conmon starts a process for that, which takes
@@ -274,29 +195,13 @@ pub(super) fn delete(client: &Client, call: &Call, id: &str, force: bool) -> RtR
 /// Blocks until it has ended; its exit code, or `None` where that was lost.
 pub(super) fn wait(client: &Client, call: &Call, id: &str) -> RtResult<Option<i32>> {
     let container = inspect(client, call, id)?;
-    await_start(client, call, &container)?;
+    lifecycle::await_start(&Own(client), call, &container.id)?;
     let path = path(&container.id, &format!("wait?condition=exited&condition=stopped&interval={WAIT_INTERVAL}"));
     match client.send(call, "wait", Method::Post, &path, NO_BODY)? {
         Answer::Done(response) => Ok(Some(parse::<i32>("wait", &response)?).filter(|code| *code >= 0)),
         Answer::Unchanged => Ok(None),
         Answer::Refused(failure) => Err(failure.into_error()),
     }
-}
-
-/// Podman takes a container that never ran for one that ended with 0, so its start is waited for here.
-fn await_start(client: &Client, call: &Call, container: &Inspect) -> RtResult<()> {
-    let begun = Instant::now();
-    let mut state = status::status(&container.state);
-    while state == ContainerStatus::Created {
-        if call.deadline.is_over() {
-            return Err(late("wait", begun));
-        }
-        if call.cancel.wait(Urge::Cancel, call.deadline.at_most(SLOWEST_POLL)) == Urge::Cancel {
-            return Err(RuntimeError::Cancelled { op: "wait".to_owned() });
-        }
-        state = status::status(&inspect(client, call, &container.id)?.state);
-    }
-    Ok(())
 }
 
 /// The containers that fit, by creation time, then id. Infra containers of pods are none.

@@ -14,7 +14,6 @@ mod exec;
 mod image;
 mod lifecycle;
 mod logs;
-mod mux;
 mod network;
 mod observe;
 mod pod;

@@ -2,8 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::client::{Client, NO_BODY, garbled, wire_error};
-use super::lifecycle::{inspect, not_allowed};
+use super::client::{Client, garbled, wire_error};
+use super::lifecycle::inspect;
 use super::status::status;
 use super::wire::{Event, StatsReport, Strings};
 use super::{ENGINE, INFRA_ROLE};
@@ -11,6 +11,7 @@ use crate::model::workload::labels;
 use crate::runtime::adapter::{
     BlockingStream, Call, ContainerStats, EngineEvent, EngineEventKind, RtResult, RuntimeError,
 };
+use crate::runtime::rest::exchange::{NO_BODY, not_allowed};
 use crate::transport::http::{Method, Streaming, encode};
 
 /// Its use of the node now.

@@ -4,13 +4,14 @@
 
 use std::time::Duration;
 
-use super::client::{Answer, Client, NO_BODY, apart, find_cut_off, parse};
+use super::client::{Answer, Client, parse};
 use super::request::PodCreate;
 use super::spec::{self, network_part};
 use super::wire::{Pod, PodMember, Report};
 use super::{ENGINE, INFRA_ROLE, PodmanConfig, is_of_workload, label_filter, lifecycle, owner_of};
 use crate::model::workload::{NetworkMode, labels};
 use crate::runtime::adapter::{Call, Change, PodSpec, RtResult, RuntimeError, StopOptions};
+use crate::runtime::rest::exchange::{NO_BODY, apart, find_cut_off};
 use crate::transport::http::{Method, encode};
 
 /// What an infra container has to end on SIGTERM; it does nothing that could be lost.
@@ -56,6 +57,10 @@ pub(super) fn ensure(client: &Client, settings: &PodmanConfig, call: &Call, pod:
     }
 }
 
+fn infra_name(pod: &str) -> String {
+    format!("{pod}-infra")
+}
+
 fn document(settings: &PodmanConfig, pod: &PodSpec) -> RtResult<PodCreate> {
     if pod.network == NetworkMode::Host {
         return Err(RuntimeError::InvalidSpec { reason: "network: a pod has a network of its own".to_owned() });
@@ -66,7 +71,7 @@ fn document(settings: &PodmanConfig, pod: &PodSpec) -> RtResult<PodCreate> {
     labels.insert(labels::ROLE.to_owned(), INFRA_ROLE.to_owned());
     Ok(PodCreate {
         name: pod.name.clone(),
-        infra_name: format!("{}-infra", pod.name),
+        infra_name: infra_name(&pod.name),
         labels,
         hostname: pod.hostname.clone(),
         shared_namespaces: vec!["net", "ipc", "uts"],
@@ -95,8 +100,10 @@ pub(super) fn remove(client: &Client, settings: &PodmanConfig, call: &Call, name
     if pod.labels.get(labels::NODE) != Some(&settings.node) {
         return Ok(Change::Unchanged);
     }
-    let members: Vec<_> =
-        pod.containers.iter().filter(|member| member.id != pod.infra_id).map(|member| member.name.as_str()).collect();
+    // While Podman still makes the pod, its infra container is in it without being known as that.
+    let infra_name = infra_name(&pod.name);
+    let is_member = |member: &&PodMember| member.id != pod.infra_id && member.name != infra_name;
+    let members: Vec<_> = pod.containers.iter().filter(is_member).map(|member| member.name.as_str()).collect();
     if !members.is_empty() {
         let state = format!("not empty ({})", members.join(", "));
         return Err(RuntimeError::InvalidState { op: "pod remove".to_owned(), id: name.to_owned(), state });

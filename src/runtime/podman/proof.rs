@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::client::{Answer, Client, NO_BODY, apart, parse};
+use super::client::{Answer, Client, parse};
 use super::create::path;
 use super::request::{BindMount, LogConfiguration, Namespace};
 use super::wire::{MadeId, Strings};
@@ -18,6 +18,7 @@ use crate::cancel::Urge;
 use crate::clock::Deadline;
 use crate::model::workload::labels;
 use crate::runtime::adapter::{Call, RestoreTo, RtResult, RuntimeError, unsupported};
+use crate::runtime::rest::exchange::{NO_BODY, apart, not_allowed};
 use crate::transport::http::Method;
 
 /// The host's folders that a program of it needs.
@@ -120,7 +121,7 @@ fn run(client: &Client, settings: &PodmanConfig, call: &Call, name: &str, root: 
         return Err(RuntimeError::Cancelled { op: "the proof of checkpoints".to_owned() });
     }
     let state = super::status::status(&lifecycle::inspect(client, call, &id)?.state);
-    if state.is_running() { Ok(()) } else { Err(lifecycle::not_allowed("the proof of checkpoints", name, &state)) }
+    if state.is_running() { Ok(()) } else { Err(not_allowed("the proof of checkpoints", name, &state)) }
 }
 
 /// A root with the folders that a runtime mounts over, and the host's own links.

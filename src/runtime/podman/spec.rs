@@ -9,22 +9,14 @@ use super::request::{
     BindMount, CpuLimits, Device, Empty, LogConfiguration, MemoryLimits, NamedVolume, Namespace, PidsLimit,
     ResourceLimits, SpecGenerator,
 };
-use super::status::protocol_word;
 use super::wire::{PortMapping, Strings};
 use super::{ENGINE, PodmanConfig};
 use crate::model::resources::Resources;
 use crate::model::security::SecurityContext;
 use crate::model::workload::{DeviceSpec, NetworkMode, PortSpec};
 use crate::runtime::adapter::{ContainerConfig, Mount, MountSource, RtResult, RuntimeError, unsupported};
-
-/// The CFS period for limits of 10 thousandths of a CPU and more, microseconds: the kernel's default.
-const PERIOD_US: u64 = 100_000;
-
-/// For smaller ones: the kernel takes no quota below 1 ms, and no period above 1 s.
-const LONG_PERIOD_US: u64 = 1_000_000;
-
-/// The smallest number of thousandths of a CPU that the default period can hold.
-const SMALLEST_IN_PERIOD: u64 = 10;
+use crate::runtime::rest::asked;
+use crate::runtime::rest::told::protocol_word;
 
 /// The document of `POST /containers/create`. `image_user` is the image's user, as its configuration says it.
 pub(super) fn generator(
@@ -58,7 +50,7 @@ pub(super) fn generator(
         volumes: volumes(api, &config.mounts)?,
         devices: devices(&spec.devices, security.privileged)?,
         privileged: security.privileged,
-        user: user(security, image_user)?,
+        user: asked::user(security, image_user)?,
         groups: security.supplemental_groups.iter().map(u32::to_string).collect(),
         cap_add: security.add_capabilities.iter().cloned().collect(),
         cap_drop: security.drop_capabilities.iter().cloned().collect(),
@@ -184,68 +176,19 @@ fn devices(devices: &[DeviceSpec], privileged: bool) -> RtResult<Vec<Device>> {
     devices.iter().enumerate().map(device).collect()
 }
 
-/// `user:group` as Podman takes it; empty leaves it to the image.
-fn user(security: &SecurityContext, image_user: &str) -> RtResult<String> {
-    let (image_name, _) = image_user.split_once(':').unwrap_or((image_user, ""));
-    let user = security.run_as_user.map(|id| id.to_string());
-    if security.run_as_non_root {
-        refuse_root(user.as_deref().unwrap_or(image_name))?;
-    }
-    Ok(match (user, security.run_as_group) {
-        (Some(user), Some(group)) => format!("{user}:{group}"),
-        (Some(user), None) => user,
-        (None, Some(group)) if image_name.is_empty() => format!("0:{group}"),
-        (None, Some(group)) => format!("{image_name}:{group}"),
-        (None, None) => String::new(),
-    })
-}
-
-/// A name could be anybody's, so only a number other than 0 passes, as in Kubernetes.
-fn refuse_root(user: &str) -> RtResult<()> {
-    let why = match user.parse::<u32>() {
-        Ok(0) => "the user is 0",
-        Ok(_) => return Ok(()),
-        Err(_) if user.is_empty() => "the image names no user",
-        Err(_) => "the image's user is no number, so it cannot be told who it is; set run_as_user",
-    };
-    Err(RuntimeError::InvalidSpec { reason: format!("security.run_as_non_root: {why}") })
-}
-
 fn limits(resources: &Resources) -> RtResult<ResourceLimits> {
-    let signed =
-        |value: Option<u64>, field: &str| match value {
-            None => Ok(None),
-            Some(value) => i64::try_from(value).ok().filter(|value| *value > 0).map(Some).ok_or_else(|| {
-                RuntimeError::InvalidSpec { reason: format!("resources.{field}: {value} is out of range") }
-            }),
-        };
-    let quota = cpu_quota(signed(resources.cpu_millis, "cpu_millis")?)?;
+    let limits = asked::limits(resources)?;
     let cpu = CpuLimits {
-        quota: quota.map(|(quota, _)| quota),
-        period: quota.map(|(_, period)| period),
-        shares: resources.cpu_shares,
+        quota: limits.cpu.map(|(quota, _)| quota),
+        period: limits.cpu.map(|(_, period)| period),
+        shares: limits.cpu_shares,
     };
-    let memory = MemoryLimits {
-        limit: signed(resources.memory_bytes, "memory_bytes")?,
-        reservation: signed(resources.memory_reservation_bytes, "memory_reservation_bytes")?,
-    };
+    let memory = MemoryLimits { limit: limits.memory, reservation: limits.memory_reservation };
     Ok(ResourceLimits {
         cpu: (cpu.quota.is_some() || cpu.shares.is_some()).then_some(cpu),
         memory: (memory.limit.is_some() || memory.reservation.is_some()).then_some(memory),
-        pids: signed(resources.pids, "pids")?.map(|limit| PidsLimit { limit }),
+        pids: limits.pids.map(|limit| PidsLimit { limit }),
     })
-}
-
-/// Quota and period, microseconds.
-fn cpu_quota(millis: Option<i64>) -> RtResult<Option<(i64, u64)>> {
-    let Some(millis) = millis else { return Ok(None) };
-    let period = if millis.unsigned_abs() < SMALLEST_IN_PERIOD { LONG_PERIOD_US } else { PERIOD_US };
-    // Thousandths of the period: 100 or 1,000 microseconds each.
-    let quota = i64::try_from(period / 1000).ok().and_then(|each| millis.checked_mul(each));
-    match quota {
-        Some(quota) => Ok(Some((quota, period))),
-        None => Err(RuntimeError::InvalidSpec { reason: format!("resources.cpu_millis: {millis} is out of range") }),
-    }
 }
 
 /// Words of Podman's warnings (`pkg/specgen/generate/validate.go`) with the field that was dropped.
@@ -276,7 +219,6 @@ pub(super) fn dropped_field(warning: &str) -> Option<String> {
 /// The first capability that was asked for and is not in the container's bounding set: Podman drops in silence what the
 /// engine itself does not have.
 pub(super) fn missing_capability(security: &SecurityContext, bounding: &[String]) -> Option<String> {
-    let granted = |name: &str| bounding.iter().any(|cap| cap.strip_prefix("CAP_").unwrap_or(cap) == name);
-    let wanted = security.add_capabilities.iter().map(|cap| cap.strip_prefix("CAP_").unwrap_or(cap));
-    wanted.filter(|name| *name != "ALL").find(|name| !granted(name)).map(str::to_owned)
+    let is_granted = |name: &str| bounding.iter().any(|cap| cap.strip_prefix("CAP_").unwrap_or(cap) == name);
+    asked::missing_capability(security, is_granted)
 }

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::ENGINE;
 use super::wire::{HostPort, Inspect, InspectState, Listed, PortMapping};
-use crate::model::state::{ContainerStatus, Health};
-use crate::model::workload::{PortSpec, Protocol};
+use crate::model::state::ContainerStatus;
+use crate::model::workload::PortSpec;
 use crate::runtime::adapter::ContainerInstance;
+use crate::runtime::rest::told::{cgroup_of_process, health, millis, protocol_of, seconds};
 
 /// The instance of an inspected container.
 pub(super) fn instance(inspect: Inspect) -> ContainerInstance {
@@ -82,30 +83,12 @@ pub(super) fn status(state: &InspectState) -> ContainerStatus {
     }
 }
 
-fn health(word: &str) -> Health {
-    match word {
-        "starting" => Health::Starting,
-        "healthy" => Health::Healthy,
-        "unhealthy" => Health::Unhealthy,
-        _ => Health::None,
-    }
-}
-
 /// The cgroup as Podman tells it, or, where it does not, as the process says itself.
 fn cgroup_path(state: &InspectState) -> String {
     if !state.cgroup_path.is_empty() {
         return state.cgroup_path.clone();
     }
-    let of_process = std::fs::read_to_string(format!("/proc/{}/cgroup", state.pid)).unwrap_or_default();
-    cgroup_of(&of_process)
-}
-
-/// From `/proc/PID/cgroup`: version 2's path, or on a hybrid tree that of the memory controller.
-fn cgroup_of(text: &str) -> String {
-    let entries = || text.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
-    let memory = entries().find(|(controllers, _)| controllers.split(',').any(|name| name == "memory"));
-    let found = memory.or_else(|| entries().find(|(controllers, _)| controllers.is_empty()));
-    found.map(|(_, path)| path.to_owned()).unwrap_or_default()
+    cgroup_of_process(state.pid)
 }
 
 fn bindings(ports: &BTreeMap<String, Option<Vec<HostPort>>>) -> Vec<PortSpec> {
@@ -138,43 +121,11 @@ fn mapping(port: &PortMapping) -> Vec<PortSpec> {
     protocols.flat_map(each).collect()
 }
 
-/// The protocol of Podman's word; `None` where it is not one of ours.
-fn protocol_of(word: &str) -> Option<Protocol> {
-    match word.trim() {
-        "tcp" | "" => Some(Protocol::Tcp),
-        "udp" => Some(Protocol::Udp),
-        "sctp" => Some(Protocol::Sctp),
-        _ => None,
-    }
-}
-
-/// Podman's word for the protocol.
-pub(super) fn protocol_word(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Tcp => "tcp",
-        Protocol::Udp => "udp",
-        Protocol::Sctp => "sctp",
-    }
-}
-
-fn seconds(since_epoch: i64) -> u64 {
-    u64::try_from(since_epoch).unwrap_or(0).saturating_mul(1000)
-}
-
-/// Milliseconds since the epoch; 0 for Go's zero time (year 1) and what is no time.
-fn millis(rfc3339: &str) -> u64 {
-    nanos(rfc3339) / 1_000_000
-}
-
-/// Nanoseconds since the epoch; 0 for Go's zero time (year 1) and what is no time.
-pub(super) fn nanos(rfc3339: &str) -> u64 {
-    let time = rfc3339.parse::<jiff::Timestamp>().map(|time| time.as_nanosecond());
-    time.ok().and_then(|nanos| u64::try_from(nanos).ok()).unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::state::Health;
+    use crate::model::workload::Protocol;
 
     fn state(word: &str) -> InspectState {
         InspectState { status: word.to_owned(), ..InspectState::default() }
@@ -195,21 +146,6 @@ mod tests {
         assert_eq!(status(&killed), ContainerStatus::Exited { code: Some(137), oom: true });
         let lost = InspectState { exit_code: -1, ..state("exited") };
         assert_eq!(status(&lost), ContainerStatus::Exited { code: None, oom: false });
-    }
-
-    #[test]
-    fn times_before_the_epoch_are_none() {
-        assert_eq!(millis("0001-01-01T00:00:00Z"), 0);
-        assert_eq!(millis("1970-01-01T00:00:01.5Z"), 1500);
-        assert_eq!(nanos("1970-01-01T01:00:00.000000001+01:00"), 1);
-        assert_eq!(millis("soon"), 0);
-    }
-
-    #[test]
-    fn cgroup_is_found_on_both_trees() {
-        assert_eq!(cgroup_of("0::/libpod/x\n"), "/libpod/x");
-        assert_eq!(cgroup_of("5:cpu,cpuacct:/c\n4:memory:/m\n0::/u\n"), "/m");
-        assert_eq!(cgroup_of(""), "");
     }
 
     #[test]

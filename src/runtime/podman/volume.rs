@@ -1,11 +1,12 @@
 //! Volumes of ours: known by our node label; one that is not ours is never touched.
 
-use super::client::{Answer, Client, NO_BODY};
+use super::client::{Answer, Client};
 use super::request::VolumeCreate;
 use super::wire::{Strings, Volume};
 use super::{PodmanConfig, is_of_workload, label_filter, owner_of, spec};
 use crate::model::workload::labels;
 use crate::runtime::adapter::{Call, Change, RtResult, RuntimeError, VolumeSpec};
+use crate::runtime::rest::exchange::NO_BODY;
 use crate::transport::http::{Method, encode};
 
 /// The volume of exactly this name. Podman also takes a name's beginning.

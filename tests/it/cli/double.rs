@@ -388,10 +388,21 @@ impl ActionController for Services {
 
     fn node_health(&self, context: RpcContext<'_>, _: NodeHealthRequest, sink: UnarySink<NodeHealthResponse>) {
         let store = StoreHealth { backend: "etcd".to_owned(), outcomes_bound: 1000, ..Default::default() };
+        let podman = EngineHealth {
+            name: "podman".to_owned(),
+            available: true,
+            version: "5.4".to_owned(),
+            capabilities: vec!["pause".to_owned()],
+            order: 1,
+            ..Default::default()
+        };
+        let reason = "no such socket".to_owned();
+        let away = EngineHealth { name: "docker".to_owned(), order: 2, reason, ..Default::default() };
         let told = NodeHealthResponse {
             serving: true,
             node: "HPC".to_owned(),
             version: "0.1.0".to_owned(),
+            engines: vec![podman, away],
             store: MessageField::some(store),
             ..Default::default()
         };

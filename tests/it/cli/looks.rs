@@ -51,10 +51,26 @@ fn health_says_whether_requests_are_taken_and_how_the_node_is() {
     let double = Double::start();
     let ended = ask(&double, &["health"]);
     let block = "serving\nNode:         HPC\nVersion:      0.1.0\nStore:        etcd\n\
-                 Waiting:      0 of 1000 outcomes, 0 states\n";
+                 Waiting:      0 of 1000 outcomes, 0 states\nEngines:\n  \
+                 NAME     STATE         VERSION   REASON\n  podman   available     5.4       -\n  \
+                 docker   unavailable   -         no such socket\n";
     assert_eq!((ended.code, ended.text().as_str(), ended.err.as_str()), (Some(0), block, ""));
     let value = json(&ask(&double, &["health", "-o", "json"]));
     assert_eq!((&value["status"], &value["health"]["store"]["backend"]), (&"serving".into(), &"etcd".into()));
+}
+
+#[test]
+fn runtimes_are_shown_with_what_they_can_do_or_why_they_are_away() {
+    let double = Double::start();
+    let ended = ask(&double, &["runtimes"]);
+    let expected = "NAME     ORDER   STATE         VERSION   ABILITIES\npodman   1       available     5.4       pause\n\
+                    docker   2       unavailable   -         no such socket\n";
+    assert_eq!((ended.code, ended.text().as_str()), (Some(0), expected));
+    assert_eq!(ask(&double, &["runtimes", "-o", "name"]).text(), "podman\n");
+    let value = json(&ask(&double, &["runtimes", "-o", "json"]));
+    assert_eq!(value["runtimes"][0]["capabilities"][0], "pause");
+    let old = ask(&Double::old(), &["runtimes"]);
+    assert!(old.code == Some(1) && old.err.contains("too old"), "{}", old.err);
 }
 
 #[test]

@@ -132,6 +132,7 @@ fn help_lists_every_command_and_exit_code() {
         "actions",
         "policy",
         "health",
+        "runtimes",
         "completions",
         "man",
     ] {

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actioncontroller::runtime::adapter::{Probe, RuntimeAdapter};
+use actioncontroller::runtime::docker::{Docker, DockerConfig};
 use actioncontroller::runtime::hibernation::{Hibernation, HibernationConfig};
 use actioncontroller::runtime::podman::{Podman, PodmanConfig};
 use actioncontroller::runtime::sim::SimRuntime;
@@ -29,6 +30,7 @@ use actioncontroller::runtime::sim::config::{
     SimConfig, SimFailure, SimFailureKind, SimFault, SimImage, SimImageState, SimOp,
 };
 
+use crate::support::docker::DockerServer;
 use crate::support::podman::PodmanServer;
 use subject::{Foreign, Subject};
 
@@ -139,4 +141,46 @@ fn podman(server: &Arc<PodmanServer>) -> Subject {
 fn podman_conforms() {
     let server = Arc::new(PodmanServer::start_with_registry());
     suite::run(&podman(&server), &["death_for_want_of_memory_is_flagged"]);
+}
+
+/// A private Docker with a registry.
+fn docker(server: &Arc<DockerServer>) -> Subject {
+    let away = DockerConfig { socket: Some(server.nowhere()), ..server.config() };
+    let outside = Arc::clone(server);
+    let adapter = server.adapter();
+    assert!(matches!(adapter.probe(), Probe::Available { .. }));
+    Subject {
+        adapter: Arc::new(adapter),
+        node: server.config().node,
+        image: "localhost/busybox:1".into(),
+        absent_image: Some(server.remote_image()),
+        missing_image: format!("{}-that-is-nowhere", server.remote_image()),
+        command: behaviour::for_busybox,
+        down: Box::new(move || Arc::new(Docker::new(away.clone())) as Arc<dyn RuntimeAdapter>),
+        foreign: Box::new(move |_, kind, name| {
+            let arguments = match kind {
+                Foreign::Container => vec!["create", "--name", name, "localhost/busybox:1", "sleep", "1000"],
+                Foreign::Network => vec!["network", "create", name],
+                Foreign::Volume => vec!["volume", "create", name],
+                Foreign::Pod => panic!("Docker has no pods"),
+            };
+            outside.run(&arguments);
+        }),
+        has_processes: true,
+        tells_memory_kills: true,
+        made: Default::default(),
+    }
+}
+
+// req: AC-12
+#[test]
+fn docker_conforms() {
+    let server = Arc::new(DockerServer::start_with_registry());
+    let pods = [
+        "pod_is_made_once_and_removed_after_its_members",
+        "stopped_pod_comes_back_with_its_first_member",
+        "foreign_pod_is_neither_taken_nor_removed",
+        "leftovers_are_those_of_the_workload",
+    ];
+    suite::run(&docker(&server), &pods);
 }

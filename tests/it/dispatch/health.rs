@@ -75,7 +75,7 @@ fn store_that_is_away_is_told_with_what_waits_and_fine_again_when_it_is_back() {
 
 #[test]
 fn missed_deadlines_are_counted_by_task() {
-    let daemon = daemon("[]", "pullpiri: {enabled: true, faults: '127.0.0.1:0'}\n");
+    let mut daemon = daemon("[]", "pullpiri: {enabled: true, faults: '127.0.0.1:0'}\n");
     let fault = FaultInfo {
         workload_id: "sched".into(),
         node_id: "test".into(),
@@ -93,4 +93,8 @@ fn missed_deadlines_are_counted_by_task() {
     assert!(misses.last_at.seconds > 0);
     let (out, _) = ctl(&daemon, 0, &["health"]);
     assert!(out.contains("Missed deadlines:") && out.contains("steer"), "{out}");
+    daemon.terminate();
+    daemon.start_again();
+    let told = daemon.actions().node_health(&NodeHealthRequest::default(), options()).unwrap();
+    assert_eq!(told.deadline_misses[0].count, 2, "they are kept over a restart");
 }

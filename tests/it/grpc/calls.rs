@@ -156,6 +156,9 @@ fn node_health_tells_engines_store_and_misses_and_that_the_daemon_is_ending() {
     let engines: Vec<_> =
         health.engines.iter().map(|of| (&*of.name, of.available, &*of.version, &*of.reason)).collect();
     assert_eq!(engines, [("docker", false, "", "no such socket"), ("podman", true, "5.4", "")]);
+    let podman = &health.engines[1];
+    assert_eq!((podman.api.as_str(), podman.order, podman.capabilities.join(" ").as_str()), ("5", 2, "pause"));
+    assert!(health.engines[0].capabilities.is_empty(), "what is away can do nothing");
     let store = health.store.unwrap();
     assert_eq!((store.backend.as_str(), store.problem.as_str()), ("etcd", "away"));
     let counts = [store.outcomes_waiting, store.outcomes_bound, store.states_waiting, store.outcomes_owed];

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
-use actioncontroller::application::faults::Misses;
 use actioncontroller::dispatch::service::{
     ActionView, Batch, Cancelled, ExecQuery, Later, ListActions, LogsQuery, NodeHealth, Page, PageQuery, PlanView,
     PolicyAnswer, Progress, Service, StepView, Stepwise, StoreHealth, WaitQuery, WatchEvent, WorkloadView,
@@ -16,9 +15,13 @@ use actioncontroller::dispatch::service::{
 use actioncontroller::error::{Error, ErrorCode, ErrorKind, Result};
 use actioncontroller::model::action::{ActionRequest, ActionState, Failure, Outcome, Phases, StepState, Verb};
 use actioncontroller::model::plan::{Step, StepOp};
+use actioncontroller::model::schedule::{Misses, TaskName};
 use actioncontroller::model::state::WorkloadState;
 use actioncontroller::policy::{Ruling, WorkloadRuling};
-use actioncontroller::runtime::adapter::{ContainerStats, ExecOutcome, LogChunk, OutputStream, Probe};
+use actioncontroller::runtime::adapter::{
+    ContainerStats, ExecOutcome, LogChunk, OutputStream, Probe, RuntimeCapabilities,
+};
+use actioncontroller::runtime::registry::EngineOverview;
 use futures_util::Stream;
 
 /// Targets and workloads whose names say what becomes of them.
@@ -260,12 +263,14 @@ impl Service for Double {
         self.note("node_health".to_owned());
         let away = Probe::Unavailable { reason: "no such socket".to_owned() };
         let here = Probe::Available { version: "5.4".to_owned(), api: "5".to_owned() };
+        let capabilities = RuntimeCapabilities { supports_pause: true, ..RuntimeCapabilities::default() };
+        let engine = |probe| EngineOverview { probe, capabilities, place: Some(2) };
         let (schedule, node, task) = ("s".to_owned(), "HPC".to_owned(), "t".to_owned());
         now(NodeHealth {
             serving: self.is_serving(),
             node: "HPC".to_owned(),
             version: "0.1.0".to_owned(),
-            engines: BTreeMap::from([("docker".to_owned(), away), ("podman".to_owned(), here)]),
+            engines: BTreeMap::from([("docker".to_owned(), engine(away)), ("podman".to_owned(), engine(here))]),
             store: StoreHealth {
                 backend: "etcd".to_owned(),
                 problem: "away".to_owned(),
@@ -275,7 +280,7 @@ impl Service for Double {
                 outcomes_owed: 4,
                 set_aside: 5,
             },
-            misses: BTreeMap::from([((schedule, node, task), Misses { count: 6, last_ms: 7_000 })]),
+            misses: BTreeMap::from([(TaskName { schedule, node, task }, Misses { count: 6, last_ms: 7_000 })]),
         })
     }
 

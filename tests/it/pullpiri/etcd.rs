@@ -146,6 +146,42 @@ fn while_etcd_is_away_work_goes_on_and_outcomes_arrive_later_in_order_and_once_a
     until("the workload is gone", LIMIT, gone);
 }
 
+// req: AC-20
+#[test]
+fn leader_that_is_killed_while_actions_run_fails_none_of_them_and_loses_no_outcome() {
+    const ROUNDS: usize = 40;
+    let mut cluster = EtcdCluster::start(3);
+    store_documents(&cluster, "launch");
+    let daemon = daemon(&cluster, "");
+    assert_eq!(trigger(&daemon).0, 0);
+    let (half, reached) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let daemon = &daemon;
+        scope.spawn(move || {
+            for n in 0..ROUNDS {
+                if n == ROUNDS / 4 {
+                    half.send(()).unwrap();
+                }
+                assert!(named(daemon, &format!("stop-{n}"), Verb::VERB_STOP, "m", ""), "stop {n}");
+                // Reads its documents in etcd, or the last good copies of them.
+                let (status, desc) = trigger(daemon);
+                assert_eq!(status, 0, "{n}: {desc}");
+            }
+        });
+        reached.recv().unwrap();
+        let leader = cluster.leader();
+        cluster.kill(leader);
+    });
+    cluster.wait_ready();
+    let all = until("all outcomes have arrived", LIMIT, || {
+        let all = arrived(&cluster);
+        (all.len() == 1 + 2 * ROUNDS).then_some(all)
+    });
+    assert!(all.iter().all(|(_, version)| *version == 1), "each once: {all:?}");
+    let stops: Vec<_> = all.iter().filter(|(id, _)| id.starts_with("stop-")).map(|(id, _)| id.clone()).collect();
+    assert_eq!(stops, (0..ROUNDS).map(|n| format!("stop-{n}")).collect::<Vec<_>>(), "in their order");
+}
+
 // req: AC-21
 #[test]
 fn scenario_that_was_never_triggered_before_is_launched_while_etcd_is_away() {

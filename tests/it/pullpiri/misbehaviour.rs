@@ -28,6 +28,17 @@ fn node_agent_that_misbehaves_fails_its_model_within_its_time_and_serves_again_w
 }
 
 #[test]
+fn silence_is_told_as_silence_also_where_the_peer_is_away_by_then() {
+    let rig = Rig::start();
+    rig.scenario("launch", &[("a", "ZONE1")], "");
+    assert_eq!(rig.trigger("s").unwrap().status, 0);
+    rig.scenario("terminate", &[("a", "ZONE1")], "");
+    rig.agent.behave(Behaviour::Vanishing);
+    let answer = rig.trigger("s").unwrap();
+    assert!(answer.status != 0 && answer.desc.contains("did not answer"), "whether it stopped: {}", answer.desc);
+}
+
+#[test]
 fn policy_manager_that_misbehaves_refuses_launches_within_its_time_and_a_stop_goes_on() {
     let rig = Rig::start();
     rig.allowed.lock().unwrap().push("test".to_owned());

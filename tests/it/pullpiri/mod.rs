@@ -8,7 +8,7 @@ mod networks;
 mod reports;
 mod store;
 mod triggers;
-mod wire;
+pub mod wire;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

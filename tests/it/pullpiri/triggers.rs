@@ -197,6 +197,44 @@ fn stop_workload_and_network_answers_do_what_their_names_say() {
 }
 
 #[test]
+fn node_agent_that_has_the_model_already_is_taken_over() {
+    let rig = Rig::start();
+    rig.scenario("launch", &[("a", "ZONE1")], "");
+    rig.running.lock().unwrap().push("a".into());
+    assert_eq!(rig.trigger("s").unwrap().status, 0);
+    let commands: Vec<_> = rig.orders().iter().map(|order| order.workload_command.value()).collect();
+    assert_eq!(commands, [1, 4, 1], "START, which it refuses, STOP, START");
+    assert_eq!(*rig.running.lock().unwrap(), ["a"]);
+}
+
+#[test]
+fn model_that_nobody_has_recorded_is_stopped_on_the_node_that_the_caller_names() {
+    let rig = Rig::start();
+    // Its Package still says that it is here: upstream moves models without writing that.
+    rig.scenario("launch", &[("a", "test")], "");
+    rig.running.lock().unwrap().push("a".into());
+    let stop = |node: &str| {
+        let request = StopWorkloadRequest {
+            package_name: "p".into(),
+            model_name: "a".into(),
+            node_name: node.into(),
+            ..Default::default()
+        };
+        rig.client().stop_workload(&request, options()).unwrap()
+    };
+    let nowhere = stop("NOWHERE");
+    assert!(!nowhere.success && nowhere.message.contains("NOWHERE"), "{nowhere:?}");
+    assert_eq!(*rig.running.lock().unwrap(), ["a"]);
+    assert!(!stop("test").success, "here there is none");
+    let stopped = stop("ZONE1");
+    assert!(stopped.success, "{stopped:?}");
+    assert_eq!(*rig.running.lock().unwrap(), Vec::<String>::new());
+    let orders = rig.orders();
+    assert_eq!((orders.len(), orders[0].workload_command.value()), (1, 4), "STOP");
+    assert!(orders[0].pod.contains("name: a"), "{}", orders[0].pod);
+}
+
+#[test]
 fn sixteen_models_are_started_side_by_side() {
     let rig = Rig::start();
     let names: Vec<String> = (0..16).map(|n| format!("m{n}")).collect();

@@ -10,22 +10,24 @@ use actioncontroller::proto::{
 use protobuf::Message;
 
 /// A field that holds a text of one letter: its key, the length 1, the letter.
-const fn text(number: u8, letter: u8) -> [u8; 3] {
+pub const fn text(number: u8, letter: u8) -> [u8; 3] {
     [number << 3 | 2, 1, letter]
 }
 
 /// A field that holds a small number.
-const fn number(field: u8, value: u8) -> [u8; 2] {
+pub const fn number(field: u8, value: u8) -> [u8; 2] {
     [field << 3, value]
 }
 
-fn check<M: Message + PartialEq + std::fmt::Debug>(message: M, parts: &[&[u8]]) {
+/// The message and its bytes are each other's.
+pub fn check<M: Message + PartialEq + std::fmt::Debug>(message: M, parts: &[&[u8]]) {
     let golden = parts.concat();
     assert_eq!(message.write_to_bytes().unwrap(), golden, "{message:?}");
     assert_eq!(M::parse_from_bytes(&golden).unwrap(), message);
 }
 
-fn t(letter: &str) -> String {
+/// A text of one letter.
+pub fn t(letter: &str) -> String {
     letter.to_owned()
 }
 

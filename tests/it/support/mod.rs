@@ -1,7 +1,9 @@
 //! Rigs that tests share: real servers, started privately and taken down by whoever started them.
 
 pub mod daemon;
+pub mod docker;
 pub mod etcd;
 pub mod peers;
 pub mod podman;
+pub mod rig;
 pub mod wait;

@@ -40,6 +40,8 @@ pub enum Behaviour {
     Garbled,
     /// Not, and the connection is cut.
     Closing,
+    /// Not: the connection is cut, and from then on nobody listens.
+    Vanishing,
 }
 
 type Bytes = Vec<u8>;
@@ -163,6 +165,10 @@ impl Shared {
             Behaviour::Closing => {
                 self.unanswered.lock().unwrap().push(sink);
                 return self.relay.cut();
+            }
+            Behaviour::Vanishing => {
+                self.unanswered.lock().unwrap().push(sink);
+                return self.relay.stop();
             }
             Behaviour::Refusing => {
                 let status = RpcStatus::with_message(RpcStatusCode::INTERNAL, "as scripted".to_owned());

@@ -7,42 +7,31 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead, Read};
-use std::net::TcpListener;
-use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use actioncontroller::runtime::podman::{Podman, PodmanConfig};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::rig::{Anchor, BUSYBOX, Registry, START_LIMIT, archive, busybox_tree, kill_left_over, noisy_archive};
 use super::wait::until;
 
-/// The image that every server has: busybox, with links for its applets.
-pub const IMAGE: &str = "localhost/busybox:1";
+/// The image that every server has.
+pub const IMAGE: &str = BUSYBOX;
 
 /// The node whose label the rig's adapter uses.
 pub const NODE: &str = "it";
-
-const START_LIMIT: Duration = Duration::from_secs(20);
 
 /// A running private service.
 pub struct PodmanServer {
     dir: tempfile::TempDir,
     /// The folder whose `criu` the engine finds first.
     criu: PathBuf,
-    /// Holds the namespaces.
-    anchor: Child,
+    anchor: Anchor,
     service: Option<Child>,
     registry: Option<Registry>,
-}
-
-struct Registry {
-    child: Child,
-    port: u16,
 }
 
 impl PodmanServer {
@@ -71,7 +60,7 @@ impl PodmanServer {
     fn start_over(usr: Option<&Path>) -> Self {
         let dir = tempfile::Builder::new().prefix("ac-podman-").tempdir().expect("a temporary folder");
         let criu = criu_folder().join("bin");
-        let mut server = Self { dir, criu, anchor: anchor(usr), service: None, registry: None };
+        let mut server = Self { dir, criu, anchor: Anchor::start(usr), service: None, registry: None };
         server.configure();
         server.import_busybox();
         server.start_service();
@@ -87,16 +76,11 @@ impl PodmanServer {
 
     /// Starts a registry beside the service, which is restarted to know it as insecure.
     pub fn add_registry(&mut self) {
-        self.registry = Some(Registry::start(self));
+        self.registry = Some(Registry::start(&self.anchor, self.dir.path()));
         self.configure();
         let remote = self.remote_image();
-        // Made here alone, so that no layer of it is present; random, so that it stays as large when compressed.
-        let tree = self.dir.path().join("busybox");
-        let mut noise = Vec::new();
-        let random = fs::File::open("/dev/urandom").expect("random bytes");
-        random.take(6 * 1024 * 1024).read_to_end(&mut noise).expect("random bytes");
-        fs::write(tree.join("noise"), noise).expect("a file");
-        let archive = self.archive(&tree, "remote.tar");
+        // Made here alone, so that no layer of it is present.
+        let archive = noisy_archive(self.dir.path());
         self.run(&["import", "-q", "--change", "ENV PATH=/bin", &archive, &remote]);
         self.run(&["push", "-q", &remote]);
         self.run(&["rmi", &remote]);
@@ -107,7 +91,7 @@ impl PodmanServer {
     /// An image that only the registry has.
     pub fn remote_image(&self) -> String {
         let registry = self.registry.as_ref().expect("started with a registry");
-        format!("127.0.0.1:{}/test/busybox:1", registry.port)
+        registry.image()
     }
 
     /// The service's socket.
@@ -185,9 +169,7 @@ impl PodmanServer {
 
     /// A command in the rig's network and mount namespaces.
     pub fn inside(&self, program: impl AsRef<OsStr>) -> Command {
-        let mut command = Command::new("nsenter");
-        command.args(["--net", "--mount", "--target"]).arg(self.anchor.id().to_string()).arg("--").arg(program);
-        command
+        self.anchor.inside(program)
     }
 
     fn command(&self) -> Command {
@@ -214,9 +196,8 @@ impl PodmanServer {
             [containers]\nlog_driver = \"k8s-file\"\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1000:1000\"]\n\
             [network]\nnetwork_backend = \"netavark\"\n";
         fs::write(dir.join("containers.conf"), containers).expect("containers.conf");
-        let insecure = |registry: &Registry| {
-            format!("[[registry]]\nlocation = \"127.0.0.1:{}\"\ninsecure = true\n", registry.port)
-        };
+        let insecure =
+            |registry: &Registry| format!("[[registry]]\nlocation = \"{}\"\ninsecure = true\n", registry.address());
         let registry = self.registry.as_ref().map(insecure).unwrap_or_default();
         let registries = format!("unqualified-search-registries = [\"localhost\"]\n{registry}");
         fs::write(dir.join("registries.conf"), registries).expect("registries.conf");
@@ -238,29 +219,9 @@ impl PodmanServer {
         assert!(limited.success());
     }
 
-    fn archive(&self, tree: &Path, name: &str) -> String {
-        let archive = self.dir.path().join(name);
-        let tarred = Command::new("tar").arg("-C").arg(tree).arg("-cf").arg(&archive).arg(".").status();
-        assert!(tarred.expect("tar runs").success());
-        archive.to_string_lossy().into_owned()
-    }
-
     fn import_busybox(&self) {
-        let tree = self.dir.path().join("busybox");
-        for folder in ["bin", "dev", "etc", "proc", "sys", "tmp"] {
-            fs::create_dir_all(tree.join(folder)).expect("a folder");
-        }
-        let mut places = ["/bin/busybox", "/usr/bin/busybox"].into_iter().map(Path::new);
-        let busybox = places.find(|path| path.exists()).expect("busybox-static is installed");
-        fs::copy(busybox, tree.join("bin/busybox")).expect("busybox");
-        let applets = Command::new(busybox).arg("--list").output().expect("busybox runs").stdout;
-        for applet in String::from_utf8_lossy(&applets).lines().filter(|name| *name != "busybox") {
-            symlink("busybox", tree.join("bin").join(applet)).expect("a link");
-        }
-        fs::write(tree.join("etc/passwd"), "root:x:0:0:root:/:/bin/sh\nweb:x:1000:1000:web:/:/bin/sh\n")
-            .expect("passwd");
-        fs::write(tree.join("etc/group"), "root:x:0:\nweb:x:1000:\n").expect("group");
-        let archive = self.archive(&tree, "busybox.tar");
+        let tree = busybox_tree(self.dir.path());
+        let archive = archive(self.dir.path(), &tree, "busybox.tar");
         self.run(&["import", "-q", "--change", "ENV PATH=/bin", &archive, IMAGE]);
         // The same with a volume of its own and a user.
         self.run(&[
@@ -292,82 +253,7 @@ impl Drop for PodmanServer {
         for arguments in [["pod", "rm", "-fa", "-t0"], ["rm", "-fa", "-t0", "-v"]] {
             let _ = self.command().args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
         }
-        if let Some(registry) = &mut self.registry {
-            let _ = registry.child.kill();
-            let _ = registry.child.wait();
-        }
+        self.registry = None;
         kill_left_over(self.dir.path());
-        let _ = self.anchor.kill();
-        let _ = self.anchor.wait();
-    }
-}
-
-impl Registry {
-    /// The namespace is the rig's own, so any port is free in it; one that the machine gives keeps to its range.
-    fn start(server: &PodmanServer) -> Self {
-        let dir = server.dir.path();
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
-        let config = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
-             http: {{addr: \"127.0.0.1:{port}\"}}\n",
-            dir.join("registry").display()
-        );
-        fs::write(dir.join("registry.yml"), config).expect("registry.yml");
-        let log = fs::File::create(dir.join("registry.log")).expect("a log file");
-        let mut command = server.inside("docker-registry");
-        command.arg("serve").arg(dir.join("registry.yml")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        let child = command.spawn().expect("docker-registry is installed");
-        // Seen from outside: no client has to run in there.
-        let sockets = format!("/proc/{}/net", child.id());
-        let listening = format!(":{port:04X} ");
-        until("the registry", START_LIMIT, || {
-            let tables =
-                ["tcp", "tcp6"].map(|table| fs::read_to_string(format!("{sockets}/{table}")).unwrap_or_default());
-            tables
-                .iter()
-                .flat_map(|table| table.lines())
-                .find(|line| line.contains(&listening) && line.contains(" 0A "))?;
-            Some(())
-        });
-        Self { child, port }
-    }
-}
-
-/// Starts the process that holds the rig's namespaces, with loopback up and its own lock and namespace folders.
-fn anchor(usr: Option<&Path>) -> Child {
-    let script = "set -e; mkdir -p /run/netns; busybox mount -t tmpfs shm /dev/shm; \
-        busybox mount -t tmpfs netns /run/netns; busybox ip link set lo up; \
-        if [ -n \"$1\" ]; then busybox mount -t overlay -o \"lowerdir=$1:/usr\" overlay /usr; fi; \
-        echo ready; exec sleep infinity";
-    let mut command = Command::new("unshare");
-    command.args(["--net", "--mount", "--propagation", "private", "sh", "-c", script, "sh"]);
-    command.arg(usr.unwrap_or(Path::new("")));
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("unshare runs");
-    let mut line = String::new();
-    let output = child.stdout.take().expect("piped");
-    std::io::BufReader::new(output).read_line(&mut line).expect("a line");
-    assert_eq!(line.trim(), "ready", "the namespaces could not be made");
-    child
-}
-
-/// Ends what still names the folder in its command line: a conmon or network helper that outlived its container.
-fn kill_left_over(dir: &Path) {
-    let Ok(processes) = fs::read_dir("/proc") else { return };
-    let own = std::process::id().to_string();
-    for process in processes.flatten() {
-        let name = process.file_name().to_string_lossy().into_owned();
-        if name == own || !name.bytes().all(|byte| byte.is_ascii_digit()) {
-            continue;
-        }
-        let command = fs::read(process.path().join("cmdline")).unwrap_or_default();
-        let command = String::from_utf8_lossy(&command);
-        // Whole path, so that a sibling test's folder is none.
-        if command
-            .split(['\0', '=', ':', ' '])
-            .any(|part| Path::new(part.trim_start_matches("unix://")).starts_with(dir))
-        {
-            let pid = name.parse().expect("digits");
-            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-        }
     }
 }

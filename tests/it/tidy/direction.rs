@@ -41,6 +41,7 @@ const RULES: &[Rule] = &[
             "policy",
             "realtime",
             "runtime::adapter",
+            "runtime::names",
             "runtime::registry",
             "storage",
         ],
@@ -76,7 +77,7 @@ const RULES: &[Rule] = &[
     Rule {
         room: "grpc",
         never: &["daemon", "storage", "transport", "action", "manifest"],
-        except: &["transport::channel", "transport::duplex", "transport::wait"],
+        except: &["transport::channel", "transport::wait"],
     },
     Rule { room: "grpc", never: ENGINES, except: &[] },
     Rule { room: "logging", never: &[""], except: &["logging", "config::settings"] },

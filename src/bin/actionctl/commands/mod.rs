@@ -1,6 +1,7 @@
 //! The commands, one file for each group: [`apply`], [`update`], [`offload`], [`run`] and [`verbs`] ask for actions,
 //! [`plan`] shows what they would do and [`policy`] whether they may, [`actions`] follows and cancels them, [`workloads`]
-//! and [`output`] show what runs, [`health`] how the node is, [`generate`] writes completions and manual pages.
+//! and [`output`] show what runs, [`health`] how the node is and [`runtimes`] its engines, [`generate`] writes completions
+//! and manual pages.
 //!
 //! A command takes its options and the [`Context`], and gives an [`Exit`] or a [`Failure`]. A new one is a variant of
 //! [`Command`] with an arm in [`dispatch`].
@@ -14,6 +15,7 @@ pub mod output;
 pub mod plan;
 pub mod policy;
 pub mod run;
+pub mod runtimes;
 pub mod update;
 pub mod verbs;
 pub mod workloads;
@@ -80,6 +82,7 @@ fn dispatch(command: Command, context: &mut Context) -> Result<Exit> {
         Command::Actions(args) => actions::actions(args, context),
         Command::Policy(args) => policy::policy(args, context),
         Command::Health => health::health(context),
+        Command::Runtimes => runtimes::runtimes(context),
         Command::Completions(args) => generate::completions(args, context),
         Command::Man(args) => generate::man(args, context),
     }

@@ -216,7 +216,15 @@ impl ToNode for NodeHealthResponse {
 
 impl ToNode for EngineHealth {
     fn node(&self) -> Node {
-        object! { name: &self.name, available: self.available, version: &self.version, reason: &self.reason }
+        object! {
+            name: &self.name,
+            available: self.available,
+            version: &self.version,
+            reason: &self.reason,
+            api: &self.api,
+            capabilities: Node::List(self.capabilities.iter().map(Node::from).collect()),
+            order: self.order,
+        }
     }
 }
 

@@ -1,11 +1,12 @@
-//! How answers look: `words` for enums, times and amounts, `text` for foreign texts, `table`, `describe` and
-//! `health` for people, `tree` and `messages` for programs (JSON and YAML).
+//! How answers look: `words` for enums, times and amounts, `text` for foreign texts, `table`, `describe`, `health` and
+//! `runtimes` for people, `tree` and `messages` for programs (JSON and YAML).
 //!
 //! Everything here turns messages into text and does nothing else; printing is `screen`'s.
 
 pub mod describe;
 pub mod health;
 pub mod messages;
+pub mod runtimes;
 pub mod table;
 pub mod text;
 pub mod tree;

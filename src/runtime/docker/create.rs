@@ -1,0 +1,159 @@
+//! Creating a container: the image, the checks that need the engine, the request, and what of it did not take effect.
+
+use std::fs::File;
+use std::io::Read;
+
+use super::client::{Answer, Client, Failure, parse};
+use super::lifecycle::{self, find};
+use super::request::NetworkConnect;
+use super::wire::{Created, Inspect, Strings};
+use super::{DockerConfig, ENGINE, image, is_ours, network, spec, status, volume};
+use crate::model::workload::{NetworkMode, labels};
+use crate::runtime::adapter::{
+    Call, ContainerConfig, ContainerInstance, MountSource, RtResult, RuntimeError, unsupported,
+};
+use crate::runtime::rest::exchange::{apart, find_cut_off, garbled};
+use crate::transport::http::{Method, encode};
+
+const OP: &str = "create";
+
+/// The largest seccomp profile that is read, bytes: Docker's own has some 12 thousand.
+const MOST_SECCOMP: u64 = 1024 * 1024;
+
+/// Creates the container and gives it as the engine then knows it.
+pub(super) fn create(
+    client: &Client,
+    settings: &DockerConfig,
+    call: &Call,
+    config: &ContainerConfig,
+) -> RtResult<ContainerInstance> {
+    let api = client.api(call)?;
+    // Refused before anything is pulled where it does not depend on the image.
+    if config.name.is_empty() {
+        return Err(RuntimeError::InvalidSpec { reason: "name: is empty".to_owned() });
+    }
+    if let Some(holder) = find(client, call, &config.name)? {
+        return Err(taken(settings, &config.name, &holder));
+    }
+    let seccomp = config.spec.security.seccomp_profile.as_deref().map(seccomp).transpose()?;
+    let user_of_image = config.spec.security.run_as_non_root || config.spec.security.run_as_group.is_some();
+    if !user_of_image {
+        spec::create(settings, api, config, "", seccomp.as_deref())?;
+    }
+    volumes_are_there(client, call, config)?;
+    networks_are_there(client, call, config)?;
+    image::ensure(client, call, &config.spec.image, config.spec.pull)?;
+    let image_user = image::find(client, call, &config.spec.image)?.unwrap_or_default().config.user;
+    let document = spec::create(settings, api, config, &image_user, seccomp.as_deref())?;
+    let path = format!("/containers/create?name={}", encode(&config.name));
+    let created = match client.send(call, OP, Method::Post, &path, Some(&document)) {
+        Ok(Answer::Done(response)) => parse::<Created>(OP, &response)?,
+        Ok(Answer::Unchanged) => return Err(garbled(ENGINE, OP, 304, "nothing was created")),
+        Ok(Answer::Refused(failure)) => return Err(refused(client, settings, call, config, failure)),
+        Err(error) => {
+            remove_cut_off(client, &config.name, &document.labels);
+            return Err(error);
+        }
+    };
+    accept(client, call, config, &created).inspect_err(|_| discard(client, &created.id))
+}
+
+/// Docker takes the profile's content; `unconfined` is a word of its own.
+fn seccomp(profile: &str) -> RtResult<String> {
+    if profile == "unconfined" {
+        return Ok(profile.to_owned());
+    }
+    let io = |error: std::io::Error| RuntimeError::InvalidSpec {
+        reason: format!("security.seccomp_profile: '{profile}' cannot be read: {error}"),
+    };
+    let mut content = String::new();
+    let file = File::open(profile).map_err(io)?;
+    file.take(MOST_SECCOMP + 1).read_to_string(&mut content).map_err(io)?;
+    if content.len() as u64 > MOST_SECCOMP {
+        let reason = format!("security.seccomp_profile: '{profile}' has more than {MOST_SECCOMP} bytes");
+        return Err(RuntimeError::InvalidSpec { reason });
+    }
+    Ok(content)
+}
+
+/// A name that is taken, by whom.
+fn taken(settings: &DockerConfig, name: &str, holder: &Inspect) -> RuntimeError {
+    let workload = holder.config.labels.get(labels::WORKLOAD).map(String::as_str).unwrap_or_default();
+    let detail = match (is_ours(settings, &holder.config.labels), workload) {
+        (true, "") => " and is ours".to_owned(),
+        (true, workload) => format!(" and belongs to workload '{workload}'"),
+        (false, _) => " and is not ours".to_owned(),
+    };
+    RuntimeError::AlreadyExists { what: format!("container '{name}'"), detail }
+}
+
+/// Docker would make a missing volume by itself, without our labels, so that nobody would ever delete it.
+fn volumes_are_there(client: &Client, call: &Call, config: &ContainerConfig) -> RtResult<()> {
+    for mount in &config.mounts {
+        let MountSource::Volume(name, _) = &mount.source else { continue };
+        if volume::find(client, call, name)?.is_none() {
+            return Err(RuntimeError::NotFound { what: format!("volume '{name}'") });
+        }
+    }
+    Ok(())
+}
+
+/// Docker would find out at the start alone.
+fn networks_are_there(client: &Client, call: &Call, config: &ContainerConfig) -> RtResult<()> {
+    let NetworkMode::Named(names) = &config.network else { return Ok(()) };
+    for name in names {
+        if network::find(client, call, name)?.is_none() {
+            return Err(RuntimeError::NotFound { what: format!("network '{name}'") });
+        }
+    }
+    Ok(())
+}
+
+fn refused(
+    client: &Client,
+    settings: &DockerConfig,
+    call: &Call,
+    config: &ContainerConfig,
+    failure: Failure,
+) -> RuntimeError {
+    if failure.is_conflict() {
+        return match find(client, call, &config.name) {
+            Ok(Some(holder)) => taken(settings, &config.name, &holder),
+            _ => RuntimeError::AlreadyExists { what: format!("container '{}'", config.name), detail: String::new() },
+        };
+    }
+    failure.into_error()
+}
+
+/// Looks at what Docker dropped without refusing, joins further networks, then looks at the container itself.
+fn accept(client: &Client, call: &Call, config: &ContainerConfig, created: &Created) -> RtResult<ContainerInstance> {
+    for warning in &created.warnings {
+        match spec::dropped_field(warning) {
+            Some(field) => return Err(unsupported(ENGINE, field)),
+            None => log::info!("container '{}': {warning}", config.name),
+        }
+    }
+    if let NetworkMode::Named(names) = &config.network {
+        // Before 1.44 a container is created in one network only.
+        for name in names.iter().skip(1) {
+            network::connect(client, call, name, &NetworkConnect { container: &created.id })?;
+        }
+    }
+    Ok(status::instance(lifecycle::inspect(client, call, &created.id)?))
+}
+
+/// Deletes what was created and cannot be kept.
+fn discard(client: &Client, id: &str) {
+    if let Err(error) = apart(|call| lifecycle::delete(client, call, id, true)) {
+        log::error!("container '{id}' was created, cannot be kept and could not be removed: {error}");
+    }
+}
+
+/// After a create whose answer never came: deletes the container if the engine made it all the same. The name was free
+/// just before, so one with exactly our labels is that of this request.
+fn remove_cut_off(client: &Client, name: &str, labels: &Strings) {
+    let Some(found) = find_cut_off(|call| find(client, call, name)) else { return };
+    if labels.iter().all(|(key, value)| found.config.labels.get(key) == Some(value)) {
+        discard(client, &found.id);
+    }
+}

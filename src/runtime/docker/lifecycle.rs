@@ -1,0 +1,277 @@
+//! Start, stop, signal, pause, remove, wait and list, as far as they are Docker's own; what is alike for every engine is
+//! in [`crate::runtime::rest::lifecycle`].
+
+use std::fs;
+
+use super::client::{Answer, Client, Failure, parse};
+use super::wire::{Inspect, Listed, Waited};
+use super::{DockerConfig, ENGINE, is_ours, label_filter, status};
+use crate::cancel::Urge;
+use crate::model::security::SecurityContext;
+use crate::model::state::{Allowed, ContainerStatus, Transition};
+use crate::model::workload::labels;
+use crate::runtime::adapter::{
+    Call, Change, ContainerInstance, ListFilter, RtResult, RuntimeError, StopOptions, unsupported,
+};
+use crate::runtime::rest::asked::missing_capability;
+use crate::runtime::rest::exchange::{NO_BODY, apart, not_allowed};
+use crate::runtime::rest::lifecycle::{self, Acted, Containers, FIRST_POLL, Found};
+use crate::transport::http::{Method, encode};
+
+/// The path of a container's resource.
+pub(super) fn path(id: &str, what: &str) -> String {
+    format!("/containers/{}/{what}", encode(id))
+}
+
+/// The container of exactly this id or name; `None` where there is none. Docker itself also takes the beginning of an
+/// id, which might be another container's.
+pub(super) fn find(client: &Client, call: &Call, id: &str) -> RtResult<Option<Inspect>> {
+    if !may_be_a_name(id) {
+        return Ok(None);
+    }
+    let found: Option<Inspect> = client.find(call, "inspect", &path(id, "json"))?;
+    Ok(found.filter(|container| container.id == id || container.name.trim_start_matches('/') == id))
+}
+
+/// Whether there can be a container of this name or id. Docker takes others for paths and answers with another place.
+fn may_be_a_name(id: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+    id.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric()) && id.bytes().all(is_allowed)
+}
+
+/// The container, or `NotFound`.
+pub(super) fn inspect(client: &Client, call: &Call, id: &str) -> RtResult<Inspect> {
+    find(client, call, id)?.ok_or_else(|| RuntimeError::NotFound { what: format!("container '{id}'") })
+}
+
+/// Docker's containers.
+struct Own<'a>(&'a Client);
+
+impl Containers for Own<'_> {
+    fn look(&self, call: &Call, id: &str) -> RtResult<Option<Found>> {
+        let found = |container: Inspect| Found { status: status::status(&container.state), id: container.id };
+        Ok(find(self.0, call, id)?.map(found))
+    }
+
+    fn act(&self, call: &Call, op: &str, id: &str, verb: &str) -> RtResult<Acted> {
+        match self.0.send(call, op, Method::Post, &path(id, verb), NO_BODY)? {
+            Answer::Done(_) => Ok(Acted::Done),
+            Answer::Unchanged => Ok(Acted::Unchanged),
+            Answer::Refused(failure) if failure.is_conflict() => Ok(Acted::WrongState),
+            // Docker thaws by itself with a signal; that it runs by then is told as an internal error.
+            Answer::Refused(failure) if verb == "unpause" && failure.status == 500 => match self.look(call, id)? {
+                Some(container) if container.status == ContainerStatus::Paused => Err(failure.into_error()),
+                Some(_) | None => Ok(Acted::WrongState),
+            },
+            Answer::Refused(failure) => Err(refusal(failure)),
+        }
+    }
+}
+
+/// A start whose command is not there is told as 404 too.
+fn refusal(failure: Failure) -> RuntimeError {
+    if failure.is_missing() && !failure.message.starts_with("No such container") {
+        let (engine, code) = (ENGINE.to_owned(), i64::from(failure.status));
+        return RuntimeError::Engine { engine, op: failure.op, code, message: failure.message };
+    }
+    failure.into_error()
+}
+
+/// Starts it; Docker answers once the runtime has.
+pub(super) fn start(client: &Client, call: &Call, id: &str) -> RtResult<Change> {
+    let started = lifecycle::transit(&Own(client), call, "start", id, Transition::Start)?;
+    if started == Change::Changed {
+        check_capabilities(client, call, id)?;
+    }
+    Ok(started)
+}
+
+/// The runtime drops in silence what capabilities the engine itself does not have. A container that lacks one that was
+/// asked for is ended again.
+fn check_capabilities(client: &Client, call: &Call, id: &str) -> RtResult<()> {
+    let container = inspect(client, call, id)?;
+    if container.host_config.cap_add.is_empty() || container.state.pid <= 0 {
+        return Ok(());
+    }
+    let Some(bounding) = bounding_set(container.state.pid) else { return Ok(()) };
+    let add_capabilities = container.host_config.cap_add.into_iter().collect();
+    let asked = SecurityContext { add_capabilities, ..SecurityContext::default() };
+    let Some(missing) = missing_capability(&asked, |name| has_capability(bounding, name)) else { return Ok(()) };
+    if let Err(error) = apart(|call| stop(client, call, id, &StopOptions::kill())) {
+        log::error!("container '{id}' lacks a capability and could not be ended: {error}");
+    }
+    let what = format!("security.add_capabilities: the engine itself does not have '{missing}'");
+    Err(unsupported(ENGINE, what))
+}
+
+/// The bounding set of a process; `None` where it has ended.
+fn bounding_set(pid: i32) -> Option<u64> {
+    let told = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = told.lines().find_map(|line| line.strip_prefix("CapBnd:"))?;
+    u64::from_str_radix(line.trim(), 16).ok()
+}
+
+/// Capabilities by their numbers (`linux/capability.h`).
+const CAPABILITIES: [&str; 41] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+];
+
+/// Whether a set has the capability; one that is not known here counts as had, as the engine has taken its name.
+fn has_capability(set: u64, name: &str) -> bool {
+    CAPABILITIES.iter().position(|known| *known == name).is_none_or(|number| set >> number & 1 == 1)
+}
+
+/// Freezes it.
+pub(super) fn pause(client: &Client, call: &Call, id: &str) -> RtResult<Change> {
+    lifecycle::transit(&Own(client), call, "pause", id, Transition::Pause)
+}
+
+/// Thaws it.
+pub(super) fn resume(client: &Client, call: &Call, id: &str) -> RtResult<Change> {
+    lifecycle::transit(&Own(client), call, "resume", id, Transition::Resume)
+}
+
+/// Sends one signal to what runs.
+pub(super) fn signal(client: &Client, call: &Call, id: &str, signal: &str) -> RtResult<()> {
+    lifecycle::signal(&Own(client), call, id, signal)
+}
+
+/// Signal, thaw, grace, SIGKILL; returns once it has ended.
+pub(super) fn stop(client: &Client, call: &Call, id: &str, options: &StopOptions) -> RtResult<Change> {
+    lifecycle::stop(&Own(client), call, id, options)
+}
+
+/// Deletes it. Of its volumes only those that the image made without a name go with it.
+pub(super) fn remove(client: &Client, settings: &DockerConfig, call: &Call, id: &str, force: bool) -> RtResult<Change> {
+    let Some(container) = find(client, call, id)? else { return Ok(Change::Unchanged) };
+    if !is_ours(settings, &container.config.labels) {
+        let reason = format!("container '{id}' is not ours: its label {} is not '{}'", labels::NODE, settings.node);
+        return Err(RuntimeError::PermissionDenied { reason });
+    }
+    let state = status::status(&container.state);
+    if state.allows(Transition::Remove { force }) != Allowed::Yes {
+        return Err(not_allowed("remove", id, &state));
+    }
+    delete(client, call, &container.id, force)
+}
+
+/// The deletion itself.
+pub(super) fn delete(client: &Client, call: &Call, id: &str, force: bool) -> RtResult<Change> {
+    let target = format!("/containers/{}?force={force}&v=true", encode(id));
+    match client.send(call, "remove", Method::Delete, &target, NO_BODY)? {
+        Answer::Done(_) => Ok(Change::Changed),
+        Answer::Unchanged => Ok(Change::Unchanged),
+        Answer::Refused(failure) if failure.is_missing() => Ok(Change::Unchanged),
+        Answer::Refused(failure) if failure.message.contains("is already in progress") => {
+            await_removal(client, call, id)
+        }
+        Answer::Refused(failure) if failure.is_conflict() => {
+            let state = status::status(&inspect(client, call, id)?.state);
+            Err(not_allowed("remove", id, &state))
+        }
+        Answer::Refused(failure) => Err(failure.into_error()),
+    }
+}
+
+/// Somebody else removes it: looks until it is gone.
+fn await_removal(client: &Client, call: &Call, id: &str) -> RtResult<Change> {
+    let begun = std::time::Instant::now();
+    while find(client, call, id)?.is_some() {
+        if call.deadline.is_over() {
+            return Err(crate::runtime::rest::exchange::late("remove", begun));
+        }
+        if call.cancel.wait(Urge::Cancel, call.deadline.at_most(FIRST_POLL)) == Urge::Cancel {
+            return Err(RuntimeError::Cancelled { op: "remove".to_owned() });
+        }
+    }
+    Ok(Change::Changed)
+}
+
+/// Blocks until it has ended; its exit code.
+pub(super) fn wait(client: &Client, call: &Call, id: &str) -> RtResult<Option<i32>> {
+    let container = inspect(client, call, id)?;
+    lifecycle::await_start(&Own(client), call, &container.id)?;
+    let path = path(&container.id, "wait?condition=not-running");
+    match client.send(call, "wait", Method::Post, &path, NO_BODY)? {
+        Answer::Done(response) => Ok(i32::try_from(parse::<Waited>("wait", &response)?.status_code).ok()),
+        Answer::Unchanged => Ok(None),
+        Answer::Refused(failure) => Err(failure.into_error()),
+    }
+}
+
+/// The containers that fit, by creation time, then id. Docker's list has no exit codes, so each is looked at.
+pub(super) fn list(client: &Client, call: &Call, filter: &ListFilter) -> RtResult<Vec<ContainerInstance>> {
+    let wanted = filter.labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    let target = format!("/containers/json?all={}&filters={}", filter.all, label_filter(wanted));
+    let mut instances = Vec::new();
+    for listed in client.get::<Vec<Listed>>(call, "list", &target)? {
+        // Gone meanwhile is no longer there.
+        let Some(container) = find(client, call, &listed.id)? else { continue };
+        let instance = status::instance(container);
+        if filter.all || instance.status.is_live() {
+            instances.push(instance);
+        }
+    }
+    instances.sort_by(|one, other| (one.created_ms, &one.id).cmp(&(other.created_ms, &other.id)));
+    Ok(instances)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn path_is_no_name() {
+        assert!(may_be_a_name("w_c.1-x") && may_be_a_name("0123abc"));
+        for id in ["", "../../version", "a/b", "-a", "a b", "ä"] {
+            assert!(!may_be_a_name(id), "{id}");
+        }
+    }
+
+    #[test]
+    fn capabilities_are_known_by_their_numbers() {
+        assert!(has_capability(1 << 24, "SYS_RESOURCE") && !has_capability(1 << 23, "SYS_RESOURCE"));
+        assert!(has_capability(0, "FROM_THE_FUTURE"));
+        assert_eq!(CAPABILITIES[40], "CHECKPOINT_RESTORE");
+    }
+}

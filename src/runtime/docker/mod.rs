@@ -1,0 +1,213 @@
+//! Docker through its Engine API on a unix socket (1.41 to 1.47: Docker 20.10 and later).
+//!
+//! [`Docker`] is the door; each of the other files is one part of it: `client` asks, `request` and `wire` have Docker's
+//! field names, `spec` and `status` translate without I/O, the rest is one verb or one kind of object each. What Docker
+//! does as other engines over REST do is in `runtime::rest`. Stays out: policy, plans, and HTTP itself.
+//!
+//! What is ours is known by the label [`labels::NODE`] with this node's name: anything else of the same name is
+//! `AlreadyExists` and is never changed or deleted. Docker has no pods, and annotations only since 1.43: they are kept as
+//! labels whose keys begin with [`ANNOTATION`], and told back as annotations.
+
+mod client;
+mod create;
+mod exec;
+mod image;
+mod lifecycle;
+mod logs;
+mod network;
+mod observe;
+mod probe;
+mod request;
+mod spec;
+mod status;
+#[cfg(test)]
+mod tests;
+mod volume;
+mod wire;
+
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use self::client::Client;
+use self::wire::Strings;
+use super::adapter::{
+    BlockingStream, Call, Change, ContainerConfig, ContainerInstance, ContainerStats, EngineEvent, ExecOutcome,
+    Leftovers, ListFilter, LogChunk, LogOptions, NetworkSpec, Probe, RtResult, RuntimeAdapter, RuntimeCapabilities,
+    RuntimeError, StopOptions, VolumeSpec,
+};
+use crate::model::workload::{PullPolicy, labels};
+use crate::transport::http::encode;
+
+/// The engine's name.
+const ENGINE: &str = "docker";
+
+/// What the keys of labels begin with that are annotations.
+const ANNOTATION: &str = "actioncontroller.io/annotation.";
+
+/// How Docker is used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DockerConfig {
+    /// The engine's socket; `None` looks at the usual places each time: `/run/docker.sock` and
+    /// `$XDG_RUNTIME_DIR/docker.sock`.
+    pub socket: Option<PathBuf>,
+    /// This node's name, the value of [`labels::NODE`] on all that is made.
+    pub node: String,
+    /// The size of a container's log file at which it is begun anew, bytes.
+    pub log_bytes: u64,
+}
+
+impl Default for DockerConfig {
+    fn default() -> Self {
+        Self { socket: None, node: "localhost".to_owned(), log_bytes: 16 * 1024 * 1024 }
+    }
+}
+
+impl DockerConfig {
+    /// Where the socket may be, best first.
+    fn sockets(&self) -> Vec<PathBuf> {
+        if let Some(socket) = &self.socket {
+            return vec![socket.clone()];
+        }
+        let mut sockets = vec![PathBuf::from("/run/docker.sock")];
+        sockets.extend(std::env::var_os("XDG_RUNTIME_DIR").map(|dir| PathBuf::from(dir).join("docker.sock")));
+        if !nix::unistd::geteuid().is_root() {
+            sockets.reverse();
+        }
+        sockets
+    }
+}
+
+/// The adapter for one Docker Engine.
+pub struct Docker {
+    settings: DockerConfig,
+    client: Client,
+    known: Mutex<probe::Known>,
+}
+
+impl Docker {
+    /// An adapter for the engine, which need not run yet.
+    pub fn new(config: DockerConfig) -> Self {
+        let client = Client::new(&config);
+        Self { settings: config, client, known: Mutex::default() }
+    }
+}
+
+/// Whether labels are those of something of ours.
+fn is_ours(settings: &DockerConfig, found: &Strings) -> bool {
+    found.get(labels::NODE) == Some(&settings.node)
+}
+
+/// `Unchanged` where the labels say that it is ours, else the name is taken.
+fn owner_of(settings: &DockerConfig, kind: &str, name: &str, found: &Strings) -> RtResult<Change> {
+    if is_ours(settings, found) {
+        return Ok(Change::Unchanged);
+    }
+    Err(RuntimeError::AlreadyExists { what: format!("{kind} '{name}'"), detail: " and is not ours".to_owned() })
+}
+
+/// The encoded filter for what has all these labels.
+fn label_filter<'a>(wanted: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let wanted: Vec<_> = wanted.map(|(key, value)| format!("{key}={value}")).collect();
+    encode(&serde_json::json!({ "label": wanted }).to_string())
+}
+
+impl RuntimeAdapter for Docker {
+    fn name(&self) -> &str {
+        ENGINE
+    }
+
+    fn probe(&self) -> Probe {
+        let before = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (probe, known) = probe::probe(&self.client, before);
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = known;
+        probe
+    }
+
+    fn capabilities(&self) -> RuntimeCapabilities {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).capabilities
+    }
+
+    fn ensure_image(&self, call: &Call, image: &str, pull: PullPolicy) -> RtResult<Change> {
+        image::ensure(&self.client, call, image, pull)
+    }
+
+    fn create_container(&self, call: &Call, config: &ContainerConfig) -> RtResult<ContainerInstance> {
+        create::create(&self.client, &self.settings, call, config)
+    }
+
+    fn start_container(&self, call: &Call, id: &str) -> RtResult<Change> {
+        lifecycle::start(&self.client, call, id)
+    }
+
+    fn stop_container(&self, call: &Call, id: &str, options: &StopOptions) -> RtResult<Change> {
+        lifecycle::stop(&self.client, call, id, options)
+    }
+
+    fn signal_container(&self, call: &Call, id: &str, signal: &str) -> RtResult<()> {
+        lifecycle::signal(&self.client, call, id, signal)
+    }
+
+    fn remove_container(&self, call: &Call, id: &str, force: bool) -> RtResult<Change> {
+        lifecycle::remove(&self.client, &self.settings, call, id, force)
+    }
+
+    fn inspect_container(&self, call: &Call, id: &str) -> RtResult<ContainerInstance> {
+        lifecycle::inspect(&self.client, call, id).map(status::instance)
+    }
+
+    fn list_containers(&self, call: &Call, filter: &ListFilter) -> RtResult<Vec<ContainerInstance>> {
+        lifecycle::list(&self.client, call, filter)
+    }
+
+    fn wait_container(&self, call: &Call, id: &str) -> RtResult<Option<i32>> {
+        lifecycle::wait(&self.client, call, id)
+    }
+
+    fn pause_container(&self, call: &Call, id: &str) -> RtResult<Change> {
+        lifecycle::pause(&self.client, call, id)
+    }
+
+    fn resume_container(&self, call: &Call, id: &str) -> RtResult<Change> {
+        lifecycle::resume(&self.client, call, id)
+    }
+
+    fn ensure_network(&self, call: &Call, network: &NetworkSpec) -> RtResult<Change> {
+        network::ensure(&self.client, &self.settings, call, network)
+    }
+
+    fn remove_network(&self, call: &Call, name: &str) -> RtResult<Change> {
+        network::remove(&self.client, &self.settings, call, name)
+    }
+
+    fn ensure_volume(&self, call: &Call, volume: &VolumeSpec) -> RtResult<Change> {
+        volume::ensure(&self.client, &self.settings, call, volume)
+    }
+
+    fn remove_volume(&self, call: &Call, name: &str) -> RtResult<Change> {
+        volume::remove(&self.client, &self.settings, call, name)
+    }
+
+    fn list_leftovers(&self, call: &Call, workload: &str) -> RtResult<Leftovers> {
+        Ok(Leftovers {
+            pods: Vec::new(),
+            volumes: volume::of_workload(&self.client, &self.settings, call, workload)?,
+            networks: network::unused(&self.client, &self.settings, call)?,
+        })
+    }
+
+    fn container_stats(&self, call: &Call, id: &str) -> RtResult<ContainerStats> {
+        observe::stats(&self.client, call, id)
+    }
+
+    fn container_logs(&self, call: &Call, id: &str, options: &LogOptions) -> RtResult<BlockingStream<LogChunk>> {
+        logs::open(&self.client, call, id, options)
+    }
+
+    fn exec_in_container(&self, call: &Call, id: &str, argv: &[String]) -> RtResult<ExecOutcome> {
+        exec::run(&self.client, call, id, argv)
+    }
+
+    fn watch_events(&self, call: &Call) -> RtResult<BlockingStream<EngineEvent>> {
+        observe::watch(&self.client, call)
+    }
+}

@@ -1,0 +1,84 @@
+//! Words that these engines share, in ours: times, health, protocols, and where a process's cgroup is.
+
+use std::fs;
+
+use crate::model::state::Health;
+use crate::model::workload::Protocol;
+
+/// Milliseconds since the epoch of seconds; 0 for what is before it.
+pub fn seconds(since_epoch: i64) -> u64 {
+    u64::try_from(since_epoch).unwrap_or(0).saturating_mul(1000)
+}
+
+/// Milliseconds since the epoch; 0 for Go's zero time (year 1) and what is no time.
+pub fn millis(rfc3339: &str) -> u64 {
+    nanos(rfc3339) / 1_000_000
+}
+
+/// Nanoseconds since the epoch; 0 for Go's zero time (year 1) and what is no time.
+pub fn nanos(rfc3339: &str) -> u64 {
+    let time = rfc3339.parse::<jiff::Timestamp>().map(|time| time.as_nanosecond());
+    time.ok().and_then(|nanos| u64::try_from(nanos).ok()).unwrap_or(0)
+}
+
+/// What a health check of the engine's own said.
+pub fn health(word: &str) -> Health {
+    match word {
+        "starting" => Health::Starting,
+        "healthy" => Health::Healthy,
+        "unhealthy" => Health::Unhealthy,
+        _ => Health::None,
+    }
+}
+
+/// The protocol of the engine's word; `None` where it is not one of ours.
+pub fn protocol_of(word: &str) -> Option<Protocol> {
+    match word.trim() {
+        "tcp" | "" => Some(Protocol::Tcp),
+        "udp" => Some(Protocol::Udp),
+        "sctp" => Some(Protocol::Sctp),
+        _ => None,
+    }
+}
+
+/// The engine's word for the protocol.
+pub fn protocol_word(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+        Protocol::Sctp => "sctp",
+    }
+}
+
+/// The cgroup of a process as the kernel tells it; empty where there is none such.
+pub fn cgroup_of_process(pid: i32) -> String {
+    cgroup_of(&fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default())
+}
+
+/// From `/proc/PID/cgroup`: version 2's path, or on a hybrid tree that of the memory controller.
+fn cgroup_of(text: &str) -> String {
+    let entries = || text.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
+    let memory = entries().find(|(controllers, _)| controllers.split(',').any(|name| name == "memory"));
+    let found = memory.or_else(|| entries().find(|(controllers, _)| controllers.is_empty()));
+    found.map(|(_, path)| path.to_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_before_the_epoch_are_none() {
+        assert_eq!(millis("0001-01-01T00:00:00Z"), 0);
+        assert_eq!(millis("1970-01-01T00:00:01.5Z"), 1500);
+        assert_eq!(nanos("1970-01-01T01:00:00.000000001+01:00"), 1);
+        assert_eq!(millis("soon"), 0);
+    }
+
+    #[test]
+    fn cgroup_is_found_on_both_trees() {
+        assert_eq!(cgroup_of("0::/libpod/x\n"), "/libpod/x");
+        assert_eq!(cgroup_of("5:cpu,cpuacct:/c\n4:memory:/m\n0::/u\n"), "/m");
+        assert_eq!(cgroup_of(""), "");
+    }
+}
