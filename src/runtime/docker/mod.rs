@@ -6,7 +6,7 @@
 //!
 //! What is ours is known by the label [`labels::NODE`] with this node's name: anything else of the same name is
 //! `AlreadyExists` and is never changed or deleted. Docker has no pods, and annotations only since 1.43: they are kept as
-//! labels whose keys begin with [`ANNOTATION`], and told back as annotations.
+//! labels whose keys begin with `actioncontroller.io/annotation.`, and told back as annotations.
 
 mod client;
 mod create;
