@@ -166,7 +166,10 @@ impl Hibernation {
         let image = match &record.image {
             Some(image) => image.clone(),
             // The daemon ended before the engine had told it.
-            None => self.engine.find_checkpoint(call, &record.id)?,
+            None => match self.images.untaken(&record.id) {
+                Some(image) => image,
+                None => self.engine.find_checkpoint(call, &record.id)?,
+            },
         };
         if record.stage == Stage::Whole {
             sums::verify(call, &image, &record.files)?;

@@ -134,6 +134,14 @@ impl Images {
         Ok(path)
     }
 
+    /// What an engine has written to the folder that [`Images::new_folder`] gave, and nobody has taken from there yet.
+    pub fn untaken(&self, id: &str) -> Option<CheckpointImage> {
+        let root = self.file(id).ok()?.with_extension("new");
+        let entries = fs::read_dir(&root).ok()?.flatten();
+        let parts: Vec<PathBuf> = entries.map(|entry| entry.file_name().into()).collect();
+        (!parts.is_empty()).then_some(CheckpointImage { root, parts })
+    }
+
     /// The same image under its lasting name, where it lies in the folder that [`Images::new_folder`] gave.
     pub fn keep_folder(&self, id: &str, image: CheckpointImage) -> RtResult<CheckpointImage> {
         let (new, kept) = (self.file(id)?.with_extension("new"), self.file(id)?.with_extension("image"));

@@ -19,8 +19,8 @@ use super::wire::Inspect;
 use super::{ENGINE, status};
 use crate::clock::Deadline;
 use crate::runtime::adapter::{Call, Change, CheckpointImage, RestoreTo, RtResult, RuntimeError, unsupported};
-use crate::runtime::rest::exchange::{apart, not_allowed};
 use crate::runtime::processes::{Which, end_trees, thaw_group_of};
+use crate::runtime::rest::exchange::{apart, not_allowed};
 use crate::transport::http::Method;
 
 /// The folder of CRIU's files.

@@ -56,6 +56,15 @@ impl PodmanServer {
         folder.join("complete").exists().then(|| Self::start_over(Some(&folder.join("root/usr"))))
     }
 
+    /// The same with a CRIU that cannot dump on today's kernels.
+    pub fn start_with_unfit_criu() -> Self {
+        let mut server = Self::start_over(None);
+        server.criu = criu_folder().join("unfit");
+        server.stop_service();
+        server.start_service();
+        server
+    }
+
     /// `usr` is laid over the machine's `/usr` for all that the rig runs.
     fn start_over(usr: Option<&Path>) -> Self {
         let dir = tempfile::Builder::new().prefix("ac-podman-").tempdir().expect("a temporary folder");
