@@ -40,7 +40,9 @@ fn engine_that_hangs_is_told_as_unavailable_within_its_time() {
     let daemon = daemon("[{op: probe, hang: true}]", "");
     let told = health(&daemon);
     assert_eq!(told["engines"][0]["available"], false, "{told}");
-    assert!(told["engines"][0]["reason"].as_str().unwrap().contains("has not answered"), "{told}");
+    // Whichever bound is first: the probe's own or that of whoever asks for it.
+    let reason = told["engines"][0]["reason"].as_str().unwrap();
+    assert!(reason.contains("has not answered") || reason.contains("did not end"), "{told}");
 }
 
 #[test]
