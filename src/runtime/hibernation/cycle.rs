@@ -122,7 +122,7 @@ impl Hibernation {
             return Err(no_room(&instance.name, total, self.config.max_bytes));
         }
         let free = nix::sys::statvfs::statvfs(&self.config.dir)
-            .map(|found| u64::from(found.blocks_available()).saturating_mul(found.fragment_size()));
+            .map(|found| found.blocks_available().saturating_mul(found.fragment_size()));
         match free {
             Ok(free) if free < used => Err(no_room(&instance.name, used, free)),
             Ok(_) | Err(_) => Ok(()),

@@ -8,9 +8,13 @@
 //!
 //! # What is written when
 //!
-//! 1. The record, as begun. 2. The image, by the engine. 3. Each file of the image is synced and summed. 4. The record,
-//! as whole. What is found begun after a crash is what the engine says: it runs, or it is hibernated and can be woken on
-//! the same boot of the machine; after another one the image may be cut off, and counts as damaged.
+//! 1. The record, as begun.
+//! 2. The image, by the engine.
+//! 3. Each file of the image is synced and summed.
+//! 4. The record, as whole.
+//!
+//! What is found begun after a crash is what the engine says: it runs, or it is hibernated and can be woken on the same
+//! boot of the machine; after another one the image may be cut off, and counts as damaged.
 //!
 //! A wake keeps the image until the container runs. A damaged one is never given to the engine: CRIU may write without
 //! end from one that is cut off. Its container counts as ended from then on.
