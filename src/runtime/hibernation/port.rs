@@ -99,6 +99,13 @@ impl RuntimeAdapter for Hibernation {
     }
 
     fn wait_container(&self, call: &Call, id: &str) -> RtResult<Option<i32>> {
+        // Its end is still to come, and the engine takes the checkpoint for it.
+        if self.hibernated(id).is_some() {
+            let instance = self.inspect_container(call, id)?;
+            if instance.status == ContainerStatus::Hibernated {
+                return Err(not_allowed("wait", &instance));
+            }
+        }
         self.engine.wait_container(call, id)
     }
 
