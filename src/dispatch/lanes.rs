@@ -297,13 +297,9 @@ impl Lanes {
     pub fn share_or_wait(&self, mut job: Job, engine: String) -> Option<(Job, Share<'_>)> {
         let mut waiting = self.lock();
         job.share.engine = Some(engine.clone());
-        if waiting.shares.take(&engine, self.most_of_an_engine) {
+        // At the end of the daemon nothing is queued any more: what a worker has it carries out.
+        if waiting.shares.take(&engine, self.most_of_an_engine) || waiting.is_closed {
             return Some((job, Share::counted(self, engine)));
-        }
-        if waiting.is_closed {
-            // Dropped outside of the lock: it is answered then.
-            drop(waiting);
-            return None;
         }
         job.share.waits = true;
         waiting.normal.insert(job.rank(), job);

@@ -164,6 +164,10 @@ impl Client {
             error => exchange::wire_error(ENGINE, "version", error),
         })?;
         let other = || away(format!("what answers on {} is not Docker", http.socket().display()));
+        // It speaks Docker's language too, and its containers are told of by its own adapter.
+        if response.header("server").starts_with("Libpod/") {
+            return Err(away(format!("what answers on {} is Podman", http.socket().display())));
+        }
         if response.status != 200 {
             return Err(other());
         }

@@ -108,6 +108,7 @@ fn probe_of_what_is_away_hung_or_something_else_is_unavailable_in_time() {
         (Behaviour::ClosesAtOnce, "closed the connection"),
         (Behaviour::json(404, "{}"), "is not Docker"),
         (Behaviour::json(200, "{}"), "is not Docker"),
+        (Behaviour::Answer(200, "Server: Libpod/4.3.1 (linux)\r\n", VERSION.as_bytes().to_vec()), "is Podman"),
         (Behaviour::json(200, old), "it speaks 1.12 to 1.40"),
         (Behaviour::json(200, future), "it speaks 1.90 to 1.99"),
         (Behaviour::Raw(b"SSH-2.0-x\r\n".to_vec()), ""),
