@@ -140,7 +140,12 @@ fn podman(server: &Arc<PodmanServer>) -> Subject {
 #[test]
 fn podman_conforms() {
     let server = Arc::new(PodmanServer::start_with_registry());
-    suite::run(&podman(&server), &["death_for_want_of_memory_is_flagged"]);
+    let mut not_applicable = vec!["death_for_want_of_memory_is_flagged"];
+    if std::env::var("ACTIONCONTROLLER_PODMAN").as_deref() == Ok("5") {
+        // CRIU ends with SIGABRT where the rig has laid another system's /usr over this one's.
+        not_applicable.extend(hibernating::CASES.iter().map(|case| case.name));
+    }
+    suite::run(&podman(&server), &not_applicable);
 }
 
 /// A private Docker with a registry.
