@@ -66,6 +66,7 @@ doc:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --lib --document-private-items
 
 unit: $(TOOLS)/nextest $(VENV)/done
+	tests/rig/criu.sh
 	ACTIONCONTROLLER_PYTHON="$(VENV)/bin/python" $(CARGO) nextest run --locked --config-file .ci/nextest.toml
 	tests/rig/podman5.sh
 	ACTIONCONTROLLER_PODMAN=5 $(CARGO) nextest run --locked --config-file .ci/nextest.toml \

@@ -29,7 +29,9 @@ use crate::grpc::server::{HealthState, Server, ServerConfig, UnixConfig};
 use crate::manifest::Limits;
 use crate::policy::builtin::BuiltinPolicy;
 use crate::policy::{Chain, PolicyGate};
+use crate::runtime::adapter::RuntimeAdapter;
 use crate::runtime::docker::{Docker, DockerConfig};
+use crate::runtime::hibernation::{Hibernation, HibernationConfig};
 use crate::runtime::podman::{Podman, PodmanConfig};
 use crate::runtime::registry::EngineRegistry;
 use crate::runtime::sim::SimRuntime;
@@ -259,9 +261,11 @@ fn engines(config: &Config) -> Result<EngineRegistry, DaemonError> {
         let podman = PodmanConfig {
             node: config.node.clone(),
             socket: (!socket.as_os_str().is_empty()).then(|| socket.clone()),
+            work_dir: config.state_dir.clone(),
             ..PodmanConfig::default()
         };
-        engines.register(Arc::new(Podman::new(podman))).map_err(failed("runtimes.podman"))?;
+        let podman = hibernating(config, Arc::new(Podman::new(podman)))?;
+        engines.register(podman).map_err(failed("runtimes.podman"))?;
     }
     if config.runtimes.docker.enabled {
         let socket = &config.runtimes.docker.socket;
@@ -274,9 +278,22 @@ fn engines(config: &Config) -> Result<EngineRegistry, DaemonError> {
     }
     if config.runtimes.sim.enabled {
         let sim = SimRuntime::open(config.runtimes.sim.clone(), &config.node).map_err(failed("runtimes.sim"))?;
-        engines.register(Arc::new(sim)).map_err(failed("runtimes.sim"))?;
+        engines.register(hibernating(config, Arc::new(sim))?).map_err(failed("runtimes.sim"))?;
     }
     Ok(engines)
+}
+
+/// The engine with what is the same of checkpoints on all of them.
+fn hibernating(config: &Config, engine: Arc<dyn RuntimeAdapter>) -> Result<Arc<dyn RuntimeAdapter>, DaemonError> {
+    let Config { hibernation, state_dir, .. } = config;
+    let is_named = !hibernation.folder.as_os_str().is_empty();
+    let settings = HibernationConfig {
+        dir: if is_named { hibernation.folder.clone() } else { state_dir.join("checkpoints") },
+        max_bytes: hibernation.max_bytes,
+        checkpoint_limit: hibernation.checkpoint_timeout,
+        restore_limit: hibernation.restore_timeout,
+    };
+    Ok(Arc::new(Hibernation::open(engine, settings).map_err(failed("hibernation.folder"))?))
 }
 
 fn settings(config: &Config) -> Settings {

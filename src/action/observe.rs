@@ -78,6 +78,9 @@ impl<'a> Observer<'a> {
             Some(engine) => self.containers(engine.as_ref(), name, wanted)?,
             None => Found::default(),
         };
+        if let (Verb::Hibernate, Some(engine)) = (self.request.verb, &engine) {
+            self.check_checkpoint(engine.as_ref(), &containers.ours)?;
+        }
         let leftovers = match &engine {
             Some(engine) if self.needs_leftovers(record.is_some() || !containers.ours.is_empty()) => {
                 engine.list_leftovers(&self.call(), name)?
@@ -113,6 +116,16 @@ impl<'a> Observer<'a> {
             | Verb::Kill
             | Verb::Scale => false,
         }
+    }
+
+    /// Refuses a hibernation before any effect where the engine cannot checkpoint. Whether it can, nobody knows before
+    /// it was tried; a dry run tries nothing.
+    fn check_checkpoint(&self, engine: &dyn RuntimeAdapter, containers: &[ContainerInstance]) -> Result<()> {
+        let is_meant = containers.iter().any(|container| container.status.is_running());
+        if !is_meant || self.request.dry_run || engine.capabilities().supports_checkpoint {
+            return Ok(());
+        }
+        Ok(engine.prove_checkpoint(&self.call())?)
     }
 
     /// The record with its revision. What ends things goes on without when it cannot be read: `None`.

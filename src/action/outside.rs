@@ -69,6 +69,8 @@ impl Reach<'_> {
             | StepOp::Kill { .. }
             | StepOp::Pause { .. }
             | StepOp::Resume { .. }
+            | StepOp::Hibernate { .. }
+            | StepOp::Wake { .. }
             | StepOp::Remove { .. }
             | StepOp::StopPod { .. }
             | StepOp::RemovePod { .. }

@@ -408,13 +408,13 @@ pub(super) fn success_means(request: &ActionRequest) -> Meaning {
         }
         Verb::Stop | Verb::Kill => Meaning::Desired(Desired::Stopped),
         Verb::Pause => Meaning::Desired(Desired::Paused),
+        Verb::Hibernate => Meaning::Desired(Desired::Hibernated),
         Verb::Launch
         | Verb::Start
         | Verb::Restart
         | Verb::Update
         | Verb::Rollback
         | Verb::Resume
-        | Verb::Hibernate
         | Verb::Wake
         | Verb::Scale
         | Verb::Offload => Meaning::Desired(Desired::Running),

@@ -12,11 +12,11 @@ use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::model::action::{Parameters, Verb};
 use crate::model::plan::{NodeCommand, Plan, Step, StepOp};
 use crate::model::schedule::Schedule;
-use crate::model::state::{Allowed, Transition};
+use crate::model::state::{Allowed, ContainerStatus, Transition};
 use crate::model::workload::{PullPolicy, WorkloadSpec, labels};
 use crate::runtime::adapter::{ContainerInstance, Leftovers};
 use crate::storage::records::{Desired, WorkloadRecord};
-use ending::{freeze, kill, remove, remove_networks, stop, stop_steps, terminate};
+use ending::{freeze, hibernate, kill, remove, remove_networks, stop, stop_steps, terminate};
 
 /// One workload as planned for.
 #[derive(Debug, Clone)]
@@ -144,9 +144,9 @@ fn here(builder: &mut Builder, view: &View, verb: Verb, parameters: &Parameters)
         }
         Verb::Pause => freeze(builder, view, Transition::Pause),
         Verb::Resume => freeze(builder, view, Transition::Resume),
-        Verb::Update | Verb::Rollback | Verb::Offload | Verb::Hibernate | Verb::Wake | Verb::Scale => {
-            Err(not_built(verb))
-        }
+        Verb::Hibernate => hibernate(builder, view, Transition::Hibernate),
+        Verb::Wake => hibernate(builder, view, Transition::Wake),
+        Verb::Update | Verb::Rollback | Verb::Offload | Verb::Scale => Err(not_built(verb)),
     }
 }
 
@@ -166,6 +166,8 @@ fn starts(op: &StepOp) -> bool {
         | StepOp::Kill { .. }
         | StepOp::Pause { .. }
         | StepOp::Resume { .. }
+        | StepOp::Hibernate { .. }
+        | StepOp::Wake { .. }
         | StepOp::Remove { .. }
         | StepOp::StopPod { .. }
         | StepOp::RemovePod { .. }
@@ -291,6 +293,9 @@ fn launch(builder: &mut Builder, view: &View, parameters: &Parameters) -> Result
     if let Some(live) = view.containers.iter().find(|container| container.status.is_live()) {
         return Err(differs(view, spec, &format!("is {}", live.status.word())));
     }
+    if let Some(asleep) = view.mains().find(|container| container.status == ContainerStatus::Hibernated) {
+        return Err(view.invalid_state(Verb::Launch, asleep, "wake it, or stop it first, which gives up its state"));
+    }
     replace::replace(builder, view, spec, parameters);
     Ok(())
 }
@@ -392,7 +397,11 @@ fn start(builder: &mut Builder, view: &View, parameters: &Parameters) -> Result<
     }
     let refuses = |c: &&ContainerInstance| c.status.allows(Transition::Start) == Allowed::No;
     if let Some(frozen) = view.mains().find(refuses) {
-        return Err(view.invalid_state(Verb::Start, frozen, "resume or stop it first"));
+        let hint = match frozen.status {
+            ContainerStatus::Hibernated => "wake it, or stop it first, which gives up its state",
+            _ => "resume or stop it first",
+        };
+        return Err(view.invalid_state(Verb::Start, frozen, hint));
     }
     let Some(spec) = &view.spec else {
         for container in view.mains().filter(|container| !container.status.is_running()) {
@@ -420,7 +429,7 @@ fn start_some(builder: &mut Builder, view: &View, spec: &WorkloadSpec, names: &B
     for name in chosen {
         let container = spec.container_name(name);
         let found = view.find(&container);
-        if found.is_some_and(|found| found.status.is_live()) {
+        if found.is_some_and(|found| found.status.is_live() || found.status == ContainerStatus::Hibernated) {
             continue;
         }
         let missing = if found.is_none() { std::slice::from_ref(name) } else { &[] };

@@ -22,6 +22,7 @@ use crate::clock::Deadline;
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::model::action::{ActionRequest, ActionState, Outcome, StepResult, StepState, Verb};
 use crate::model::plan::{NodeCommand, Plan, Step, StepOp};
+use crate::model::state::ContainerStatus;
 use crate::model::workload::{WorkloadSpec, labels};
 use crate::runtime::adapter::ContainerInstance;
 use crate::storage::StoreError;
@@ -201,6 +202,11 @@ fn done(pipeline: &Pipeline, intent: &Intent, context: &Context) -> Result<Optio
         // What other nodes have done nobody can see.
         return Ok(None);
     }
+    if matches!(verb, Verb::Hibernate | Verb::Wake) {
+        let views = observe(pipeline, &intent.request, &loaded, context)?;
+        let is_so = views.iter().all(|view| is_done(verb, view));
+        return Ok(is_so.then_some(views));
+    }
     let makes = matches!(verb, Verb::Launch | Verb::Update | Verb::Rollback);
     if makes {
         loaded.specs.clone_from(&intent.specs);
@@ -370,6 +376,17 @@ fn undo_all(
         log::error!("action '{}' left behind: {left}", intent.request.id);
     }
     Ok(Undoing { steps, left: undone.left, again })
+}
+
+/// Whether all containers are as the verb wants them; a hibernation counts only once its checkpoint is known to be whole.
+fn is_done(verb: Verb, view: &plan::View) -> bool {
+    let is_so = |container: &ContainerInstance| match verb {
+        Verb::Hibernate => {
+            container.status == ContainerStatus::Hibernated && !container.annotations.contains_key(labels::UNFINISHED)
+        }
+        _ => container.status.is_live(),
+    };
+    view.mains().next().is_some() && view.mains().all(is_so)
 }
 
 /// Nobody knows whether the step was begun. A made path is left alone: it may have been there before.

@@ -13,7 +13,7 @@ use crate::model::pullpiri::NetworkOrder;
 use crate::model::schedule::Schedule;
 use crate::model::state::ContainerStatus;
 use crate::model::workload::{WorkloadSpec, labels};
-use crate::runtime::adapter::{Call, Change, RtResult, RuntimeAdapter, RuntimeError, StopOptions};
+use crate::runtime::adapter::{Call, Change, RestoreTo, RtResult, RuntimeAdapter, RuntimeError, StopOptions};
 use crate::storage::records::Intent;
 
 /// What a step needs to know of the workloads, by name.
@@ -131,6 +131,8 @@ pub fn run(
         }
         StepOp::Pause { container } => Ok(adapter.pause_container(call, container)?.into()),
         StepOp::Resume { container } => Ok(adapter.resume_container(call, container)?.into()),
+        StepOp::Hibernate { container } => Ok(adapter.hibernate_container(call, container)?.into()),
+        StepOp::Wake { container } => wake(adapter, call, drawings.of(workload).ok().as_ref(), container),
         StepOp::Remove { container, force } => Ok(adapter.remove_container(call, container, *force)?.into()),
         StepOp::StopPod { pod } => Ok(adapter.stop_pod(call, pod)?.into()),
         StepOp::RemovePod { pod } => Ok(adapter.remove_pod(call, pod)?.into()),
@@ -211,6 +213,43 @@ fn start(adapter: &dyn RuntimeAdapter, call: &Call, container: &str) -> Result<D
         | ContainerStatus::Restarting
         | ContainerStatus::Stopping => Ok(done),
     }
+}
+
+/// Wakes; where that fails for the checkpoint's or the engine's sake, and the document says so, it is started anew.
+fn wake(adapter: &dyn RuntimeAdapter, call: &Call, blueprint: Option<&Blueprint>, container: &str) -> Result<Done> {
+    let error = match adapter.wake_container(call, container, RestoreTo::Running) {
+        Ok(change) => return Ok(change.into()),
+        Err(error) => error,
+    };
+    let fallback = blueprint.and_then(|blueprint| blueprint.spec.annotations.get(labels::WAKE_FALLBACK));
+    let may_start = fallback.is_some_and(|fallback| fallback == labels::COLD_START);
+    let is_worth_it = match &error {
+        RuntimeError::InvalidSpec { .. }
+        | RuntimeError::Io { .. }
+        | RuntimeError::Engine { .. }
+        | RuntimeError::Timeout { .. }
+        | RuntimeError::NoRoom { .. } => !call.deadline.is_over() && !call.cancel.is_cancelled(),
+        RuntimeError::EngineNotAvailable { .. }
+        | RuntimeError::Connection { .. }
+        | RuntimeError::NotFound { .. }
+        | RuntimeError::AlreadyExists { .. }
+        | RuntimeError::InvalidState { .. }
+        | RuntimeError::Unsupported { .. }
+        | RuntimeError::ImagePull { .. }
+        | RuntimeError::PermissionDenied { .. }
+        | RuntimeError::Cancelled { .. } => false,
+    };
+    if !may_start || !is_worth_it {
+        let ended = matches!(error, RuntimeError::InvalidSpec { .. });
+        let hint = if ended { "it has ended: start it anew" } else { "it is hibernated still: try again, or stop it" };
+        let damaged = Error::new(ErrorKind::FailedPrecondition, ErrorCode::EngineFailed, error.to_string());
+        return Err(if ended { damaged } else { Error::from(error) }.hint(hint));
+    }
+    log::warn!("container '{container}' is started anew, as its document says: {error}");
+    adapter.stop_container(call, container, &StopOptions::kill())?;
+    let mut done = start(adapter, call, container)?;
+    done.note = format!("container '{container}' was started anew, as it could not be woken: {error}");
+    Ok(done)
 }
 
 fn await_completion(adapter: &dyn RuntimeAdapter, call: &Call, container: &str) -> Result<Done> {

@@ -15,7 +15,9 @@ use crate::hooks;
 use crate::model::action::{StepResult, StepState};
 use crate::model::plan::{NodeCommand, Step, StepOp};
 use crate::model::workload::labels;
-use crate::runtime::adapter::{Call, Change, NoProgress, Probe, RtResult, RuntimeAdapter, RuntimeError, StopOptions};
+use crate::runtime::adapter::{
+    Call, Change, NoProgress, Probe, RestoreTo, RtResult, RuntimeAdapter, RuntimeError, StopOptions,
+};
 use crate::storage::records::{Desired, Intent};
 
 /// The time that undoing an action has, beside the action's own.
@@ -166,6 +168,12 @@ impl Undo<'_> {
             StepOp::Stop { container, .. } if self.ran(step, container) => adapter.start_container(call, container),
             StepOp::Pause { container } => none_is_unchanged(adapter.resume_container(call, container)),
             StepOp::Resume { container } => none_is_unchanged(adapter.pause_container(call, container)),
+            StepOp::Hibernate { container } if self.ran(step, container) => {
+                none_is_unchanged(adapter.wake_container(call, container, RestoreTo::Running))
+            }
+            StepOp::Wake { container } if !self.ran(step, container) => {
+                none_is_unchanged(adapter.hibernate_container(call, container))
+            }
             StepOp::Remove { container, .. } => self.create_again(adapter, call, step, container),
             StepOp::RemovePod { pod } => self.again(adapter, call, step, &StepOp::EnsurePod { pod: pod.clone() }),
             StepOp::RemoveVolume { volume } => {
@@ -189,6 +197,8 @@ impl Undo<'_> {
             | StepOp::AwaitCompletion { .. }
             | StepOp::Stop { .. }
             | StepOp::Kill { .. }
+            | StepOp::Hibernate { .. }
+            | StepOp::Wake { .. }
             | StepOp::StopPod { .. }
             | StepOp::Delegate { .. }
             | StepOp::Admit { .. }
@@ -364,6 +374,8 @@ fn needs_engine(op: &StepOp) -> bool {
         | StepOp::Stop { .. }
         | StepOp::Pause { .. }
         | StepOp::Resume { .. }
+        | StepOp::Hibernate { .. }
+        | StepOp::Wake { .. }
         | StepOp::Remove { .. }
         | StepOp::RemovePod { .. }
         | StepOp::RemoveVolume { .. }
@@ -391,6 +403,7 @@ fn is_worth_retrying(error: &RuntimeError) -> bool {
         | RuntimeError::Unsupported { .. }
         | RuntimeError::ImagePull { .. }
         | RuntimeError::PermissionDenied { .. }
+        | RuntimeError::NoRoom { .. }
         | RuntimeError::Io { .. }
         | RuntimeError::Engine { .. } => false,
     }

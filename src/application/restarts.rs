@@ -92,6 +92,8 @@ fn log_event(event: &HubEvent) {
         }
         HubEvent::Disconnected { engine, reason } => log::warn!("runtime '{engine}' does not answer: {reason}"),
         HubEvent::Reconnected { engine } => log::info!("runtime '{engine}' answers again"),
+        HubEvent::Hibernated(instance) => log::info!("container '{}' is hibernated", instance.name),
+        HubEvent::Woken(instance) => log::info!("container '{}' is woken", instance.name),
         HubEvent::Listed { .. } | HubEvent::Started(_) | HubEvent::Removed(_) => log::debug!("hub: {event:?}"),
     }
 }
@@ -169,6 +171,8 @@ impl Keeper {
                 }
             }
             HubEvent::Listed { engine, containers } => self.listed(&engine, &containers),
+            // What is hibernated has not ended, and what is woken was not started.
+            HubEvent::Hibernated(_) | HubEvent::Woken(_) => {}
             HubEvent::Disconnected { .. } | HubEvent::Reconnected { .. } => {}
         }
     }

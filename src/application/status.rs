@@ -366,6 +366,7 @@ fn desired_word(desired: Desired) -> &'static str {
         Desired::Running => "running",
         Desired::Stopped => "stopped",
         Desired::Paused => "paused",
+        Desired::Hibernated => "hibernated",
     }
 }
 

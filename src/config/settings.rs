@@ -31,6 +31,8 @@ pub struct Config {
     pub limits: Limits,
     /// Container engines.
     pub runtimes: Runtimes,
+    /// Checkpoints of containers.
+    pub hibernation: Hibernation,
     /// The daemon's end.
     pub shutdown: Shutdown,
     /// Where documents and desired state live.
@@ -58,6 +60,7 @@ impl Default for Config {
             actions: Actions::default(),
             limits: Limits::default(),
             runtimes: Runtimes::default(),
+            hibernation: Hibernation::default(),
             shutdown: Shutdown::default(),
             store: Store::default(),
             policy: Policy::default(),
@@ -437,6 +440,34 @@ pub enum AbsentTimpani {
     Refuse,
     /// It runs without real time, with a warning.
     Warn,
+}
+
+/// Checkpoints of containers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Hibernation {
+    /// Where they are kept, as far as an engine has no place of its own; empty: `checkpoints` below `state_dir`.
+    pub folder: PathBuf,
+    /// The most bytes that the checkpoints of one engine take.
+    #[serde(with = "units::size")]
+    pub max_bytes: u64,
+    /// How long one checkpoint may take.
+    #[serde(with = "units::duration")]
+    pub checkpoint_timeout: Duration,
+    /// How long one restore may take, after which it is ended with all that it has started.
+    #[serde(with = "units::duration")]
+    pub restore_timeout: Duration,
+}
+
+impl Default for Hibernation {
+    fn default() -> Self {
+        Self {
+            folder: PathBuf::new(),
+            max_bytes: 2 << 30,
+            checkpoint_timeout: Duration::from_secs(120),
+            restore_timeout: Duration::from_secs(60),
+        }
+    }
 }
 
 /// The daemon's end.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 mod peers;
 
-use super::settings::{Actions, Config, Dispatch, Limits, Listen, Runtimes};
+use super::settings::{Actions, Config, Dispatch, Hibernation, Limits, Listen, Runtimes};
 use super::units::{duration_text, size_text};
 
 /// Engines that can be named in `runtimes.preference`.
@@ -55,8 +55,19 @@ pub fn validate(mut config: Config, warnings: &mut Vec<String>) -> Result<Config
     check_limits(&config.limits)?;
     check_runtimes(&config.runtimes, warnings)?;
     peers::check(&config)?;
+    check_hibernation(&config.hibernation)?;
     within("shutdown.drain", config.shutdown.drain, Duration::ZERO..=Duration::from_secs(600), duration_text)?;
     Ok(config)
+}
+
+fn check_hibernation(hibernation: &Hibernation) -> Result<(), Violation> {
+    let Hibernation { folder, checkpoint_timeout, restore_timeout, .. } = hibernation;
+    if !folder.as_os_str().is_empty() && !folder.is_absolute() {
+        return Err(not_absolute("hibernation.folder", folder));
+    }
+    let limits = Duration::from_secs(1)..=Duration::from_secs(3600);
+    within("hibernation.checkpoint_timeout", *checkpoint_timeout, limits.clone(), duration_text)?;
+    within("hibernation.restore_timeout", *restore_timeout, limits, duration_text)
 }
 
 fn host_name() -> Result<String, Violation> {

@@ -45,6 +45,10 @@ pub enum HubEvent {
         /// Its exit code, where that is known.
         exit_code: Option<i32>,
     },
+    /// A container was checkpointed to disk: its run is not over.
+    Hibernated(ContainerInstance),
+    /// A container goes on from its checkpoint.
+    Woken(ContainerInstance),
     /// A container is gone.
     Removed(ContainerInstance),
     /// An engine does not answer; what is known of it is kept.
@@ -214,6 +218,8 @@ impl Watched {
                 | EngineEventKind::OutOfMemory
                 | EngineEventKind::Paused
                 | EngineEventKind::Resumed
+                | EngineEventKind::Hibernated
+                | EngineEventKind::Woken
                 | EngineEventKind::Removed,
             ) => self.tracked.seen(instance),
             (Err(RuntimeError::NotFound { .. }), _) => self.tracked.removed(&event.id, exit_code),

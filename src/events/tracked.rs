@@ -4,12 +4,22 @@ use std::collections::BTreeMap;
 
 use super::HubEvent;
 use crate::model::state::ContainerStatus;
+use crate::model::workload::labels;
 use crate::runtime::adapter::ContainerInstance;
 
 /// One container as known last.
 struct Known {
     instance: ContainerInstance,
     is_live: bool,
+}
+
+/// Whether the run goes on: what is hibernated has not ended.
+fn goes_on(instance: &ContainerInstance) -> bool {
+    instance.status.is_live() || is_hibernated(instance)
+}
+
+fn is_hibernated(instance: &ContainerInstance) -> bool {
+    instance.status == ContainerStatus::Hibernated
 }
 
 /// The containers of one engine by their ids.
@@ -28,7 +38,7 @@ impl Tracked {
 
     /// A container is as given: a run that ended and one that began are told, each once.
     pub fn seen(&mut self, instance: ContainerInstance) -> Vec<HubEvent> {
-        let is_live = instance.status.is_live();
+        let is_live = goes_on(&instance);
         let known = self.0.get(&instance.id);
         let was_live = known.is_some_and(|known| known.is_live);
         // It ended and was started again before anybody looked.
@@ -40,8 +50,15 @@ impl Tracked {
                 events.push(stopped(&instance, None));
                 events.push(HubEvent::Started(instance.clone()));
             }
+            (false, true) if is_hibernated(&instance) => events.push(HubEvent::Hibernated(instance.clone())),
             (false, true) => events.push(HubEvent::Started(instance.clone())),
-            (true, true) | (false, false) => {}
+            (true, true) => match (known.is_some_and(|known| is_hibernated(&known.instance)), is_hibernated(&instance))
+            {
+                (false, true) => events.push(HubEvent::Hibernated(instance.clone())),
+                (true, false) => events.push(HubEvent::Woken(instance.clone())),
+                (false, false) | (true, true) => {}
+            },
+            (false, false) => {}
         }
         self.0.insert(instance.id.clone(), Known { instance, is_live });
         events
@@ -51,7 +68,7 @@ impl Tracked {
     /// told, by [`Tracked::died`].
     pub fn started(&mut self, instance: ContainerInstance) -> Vec<HubEvent> {
         let was_live = self.0.get(&instance.id).is_some_and(|known| known.is_live);
-        match (was_live, instance.status.is_live()) {
+        match (was_live, goes_on(&instance)) {
             (_, true) => self.seen(instance),
             (true, false) => Vec::new(),
             (false, false) => {
@@ -65,8 +82,7 @@ impl Tracked {
     /// at, is old; where another run lives by now, that one's start is still to be told, by [`Tracked::started`].
     pub fn died(&mut self, instance: ContainerInstance, exit_code: Option<i32>) -> Vec<HubEvent> {
         let known = self.0.get(&instance.id).filter(|known| known.is_live);
-        let is_other_run =
-            instance.status.is_live() && known.is_some_and(|known| is_later_run(&known.instance, &instance));
+        let is_other_run = goes_on(&instance) && known.is_some_and(|known| is_later_run(&known.instance, &instance));
         if !is_other_run {
             return self.seen(instance);
         }
@@ -90,7 +106,9 @@ impl Tracked {
 /// Whether a live container is another run than it was. Engines tell the time of a start in whole seconds in one call and
 /// exactly in another, so that only what differs by more counts.
 fn is_later_run(before: &ContainerInstance, now: &ContainerInstance) -> bool {
-    let is_other_process = before.pid != 0 && now.pid != 0 && before.pid != now.pid;
+    // One that is woken is another process, and the same run.
+    let is_woken = now.annotations.contains_key(labels::WOKEN);
+    let is_other_process = !is_woken && before.pid != 0 && now.pid != 0 && before.pid != now.pid;
     let second = |instance: &ContainerInstance| instance.started_ms / 1000;
     is_other_process || (second(before) != 0 && second(now) > second(before))
 }
@@ -134,6 +152,8 @@ mod tests {
             HubEvent::Started(instance) => format!("started {}", instance.id),
             HubEvent::Stopped { instance, exit_code } => format!("stopped {} {exit_code:?}", instance.id),
             HubEvent::Removed(instance) => format!("removed {}", instance.id),
+            HubEvent::Hibernated(instance) => format!("hibernated {}", instance.id),
+            HubEvent::Woken(instance) => format!("woken {}", instance.id),
             other => format!("{other:?}"),
         };
         events.iter().map(word).collect()
@@ -170,6 +190,27 @@ mod tests {
         assert!(tracked.died(running(12_000), Some(3)).is_empty(), "this one is of the run before");
         assert_eq!(words(&tracked.died(running(15_000), Some(4))), ["stopped a Some(4)"]);
         assert_eq!(words(&tracked.started(running(15_000))), ["started a"]);
+    }
+
+    #[test]
+    fn hibernated_container_has_not_ended_and_is_not_started_when_it_is_woken() {
+        let asleep = || container("a", ContainerStatus::Hibernated, 5000);
+        let with_pid = |pid| ContainerInstance { pid, ..container("a", RUNNING, 5000) };
+        let mut tracked = Tracked::default();
+        assert_eq!(words(&tracked.seen(with_pid(7))), ["started a"]);
+        let hibernating = ContainerInstance { status: ContainerStatus::Hibernating, ..with_pid(7) };
+        assert!(tracked.died(hibernating, Some(137)).is_empty());
+        assert_eq!(words(&tracked.seen(asleep())), ["hibernated a"]);
+        assert!(tracked.listed(&[asleep()]).is_empty());
+        assert!(tracked.died(asleep(), Some(137)).is_empty());
+        assert_eq!(words(&tracked.seen(with_pid(8))), ["woken a"]);
+        let mut woken = with_pid(9);
+        woken.annotations.insert(labels::WOKEN.to_owned(), "true".to_owned());
+        assert!(tracked.seen(woken).is_empty(), "it was hibernated and woken unseen");
+        assert_eq!(words(&tracked.seen(asleep())), ["hibernated a"]);
+        let ended = ContainerStatus::Exited { code: Some(137), oom: false };
+        assert_eq!(words(&tracked.seen(container("a", ended, 5000))), ["stopped a Some(137)"]);
+        assert_eq!(words(&Tracked::default().listed(&[asleep()])), ["hibernated a"]);
     }
 
     #[test]

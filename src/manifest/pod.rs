@@ -8,6 +8,7 @@
 //! | `actioncontroller.io/runtime`, `beemesh.io/runtime-engine` | the engine by name |
 //! | `actioncontroller.io/engine-policy` | `require`: that engine or none; `prefer`, the default: another where it cannot |
 //! | `actioncontroller.io/networks` | names of networks with `,` between |
+//! | `actioncontroller.io/wake-fallback` | what a wake does whose checkpoint is of no use: `none` or `cold-start` |
 //! | `beemesh.io/resources.cpu`, `beemesh.io/resources.memory` | limits of the one container where it has none of its own |
 //!
 //! Any other under `actioncontroller.io/` is refused, among labels too: the daemon sets those itself.
@@ -124,6 +125,8 @@ pub(super) struct Metadata {
     pub requires_engine: bool,
     /// The networks that an annotation names.
     pub networks: Vec<String>,
+    /// An annotation says what a wake falls back to.
+    pub says_how_to_wake: bool,
     /// Limits by annotations.
     pub hints: hints::Hints,
 }
@@ -131,7 +134,8 @@ pub(super) struct Metadata {
 impl Metadata {
     /// Whether an annotation says how a workload is to be run.
     pub fn is_of_workload(&self) -> bool {
-        !self.engine.is_empty() || !self.networks.is_empty() || self.requires_engine || !self.hints.is_empty()
+        let says_engine = !self.engine.is_empty() || self.requires_engine;
+        says_engine || !self.networks.is_empty() || !self.hints.is_empty() || self.says_how_to_wake
     }
 }
 
@@ -182,8 +186,15 @@ pub(super) fn metadata(fields: &mut Fields<'_>) -> ManifestResult<Metadata> {
                 metadata.hints.read(&entry.key, &value).map_err(|why| at(place.invalid(why)))?;
             }
             NETWORKS => metadata.networks = network_list(&value).map_err(|why| at(place.invalid(why)))?,
+            labels::WAKE_FALLBACK => {
+                if !matches!(value.as_str(), "none" | labels::COLD_START) {
+                    let message = format!("must be none or {}, not '{}'", labels::COLD_START, shown(&value));
+                    return Err(at(place.invalid(message)));
+                }
+                metadata.says_how_to_wake = true;
+            }
             key if key.starts_with(labels::PREFIX) => {
-                let known = format!("known are {RUNTIME}, {ENGINE_POLICY} and {NETWORKS}");
+                let known = format!("known are {RUNTIME}, {ENGINE_POLICY}, {NETWORKS} and {}", labels::WAKE_FALLBACK);
                 return Err(at(place.invalid(format!("annotation '{}' is not known; {known}", shown(key)))));
             }
             _ => {}

@@ -104,7 +104,7 @@ impl Verb {
 
     /// Whether the verb works in this version; the others are refused by name.
     pub fn is_built(self) -> bool {
-        !matches!(self, Self::Hibernate | Self::Wake | Self::Scale)
+        !matches!(self, Self::Scale)
     }
 }
 

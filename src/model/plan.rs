@@ -99,6 +99,16 @@ pub enum StepOp {
         /// The container's name.
         container: String,
     },
+    /// Checkpoint a container to disk.
+    Hibernate {
+        /// The container's name.
+        container: String,
+    },
+    /// Restore a container from its checkpoint.
+    Wake {
+        /// The container's name.
+        container: String,
+    },
     /// Delete a container.
     Remove {
         /// The container's name.
@@ -168,6 +178,8 @@ impl StepOp {
             Self::Kill { .. } => "kill",
             Self::Pause { .. } => "pause",
             Self::Resume { .. } => "resume",
+            Self::Hibernate { .. } => "hibernate",
+            Self::Wake { .. } => "wake",
             Self::Remove { .. } => "remove",
             Self::StopPod { .. } => "stop pod",
             Self::RemovePod { .. } => "remove pod",
@@ -199,6 +211,8 @@ impl StepOp {
             | Self::Kill { container, .. }
             | Self::Pause { container }
             | Self::Resume { container }
+            | Self::Hibernate { container }
+            | Self::Wake { container }
             | Self::Remove { container, .. } => container,
         }
     }

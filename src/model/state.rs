@@ -67,6 +67,10 @@ pub enum Transition {
     Pause,
     /// Thaw.
     Resume,
+    /// Checkpoint to disk.
+    Hibernate,
+    /// Restore from the checkpoint.
+    Wake,
     /// Delete; `force` also what runs.
     Remove {
         /// Also what runs.
@@ -125,23 +129,25 @@ impl ContainerStatus {
     /// What `transition` means from here. Repeating is never an error.
     pub fn allows(&self, transition: Transition) -> Allowed {
         use Allowed::{No, Unchanged, Yes};
-        // Columns: start, stop, pause, resume, remove; removal by force is always possible.
-        let [start, stop, pause, resume, remove] = match self {
-            Self::Created => [Yes, Unchanged, No, No, Yes],
-            Self::Starting => [Unchanged, Yes, No, No, No],
-            Self::Running { .. } => [Unchanged, Yes, Yes, Unchanged, No],
-            Self::Paused => [No, Yes, Unchanged, Yes, No],
-            Self::Hibernating | Self::Hibernated | Self::Waking | Self::Restarting | Self::Stopping => {
-                [No, Yes, No, No, No]
-            }
-            Self::Exited { .. } => [Yes, Unchanged, No, No, Yes],
-            Self::Failed { .. } => [No, Unchanged, No, No, Yes],
+        // Columns: start, stop, pause, resume, hibernate, wake, remove; removal by force is always possible. What runs
+        // because it was woken is woken already: that is not seen from the state, see `runtime::hibernation`.
+        let [start, stop, pause, resume, hibernate, wake, remove] = match self {
+            Self::Created => [Yes, Unchanged, No, No, No, No, Yes],
+            Self::Starting => [Unchanged, Yes, No, No, No, No, No],
+            Self::Running { .. } => [Unchanged, Yes, Yes, Unchanged, Yes, No, No],
+            Self::Paused => [No, Yes, Unchanged, Yes, No, No, No],
+            Self::Hibernated => [No, Yes, No, No, Unchanged, Yes, No],
+            Self::Hibernating | Self::Waking | Self::Restarting | Self::Stopping => [No, Yes, No, No, No, No, No],
+            Self::Exited { .. } => [Yes, Unchanged, No, No, No, No, Yes],
+            Self::Failed { .. } => [No, Unchanged, No, No, No, No, Yes],
         };
         match transition {
             Transition::Start => start,
             Transition::Stop => stop,
             Transition::Pause => pause,
             Transition::Resume => resume,
+            Transition::Hibernate => hibernate,
+            Transition::Wake => wake,
             Transition::Remove { force: true } => Yes,
             Transition::Remove { force: false } => remove,
         }
@@ -189,7 +195,7 @@ impl WorkloadState {
             Self::Created
         } else if every(|s| matches!(s, ContainerStatus::Exited { code: Some(0), .. })) {
             Self::Completed
-        } else if all.iter().any(|s| s.is_live()) {
+        } else if all.iter().any(|s| s.is_live() || matches!(s, ContainerStatus::Hibernated)) {
             Self::Degraded
         } else {
             Self::Exited
@@ -235,6 +241,26 @@ mod tests {
     }
 
     #[test]
+    fn hibernated_is_woken_or_stopped_and_nothing_else() {
+        let hibernated = ContainerStatus::Hibernated;
+        assert_eq!(RUNNING.allows(Transition::Hibernate), Allowed::Yes);
+        assert_eq!(hibernated.allows(Transition::Hibernate), Allowed::Unchanged);
+        for transition in [Transition::Wake, Transition::Stop] {
+            assert_eq!(hibernated.allows(transition), Allowed::Yes);
+        }
+        for transition in
+            [Transition::Start, Transition::Pause, Transition::Resume, Transition::Remove { force: false }]
+        {
+            assert_eq!(hibernated.allows(transition), Allowed::No);
+        }
+        for other in [ContainerStatus::Created, ContainerStatus::Paused, DONE] {
+            assert_eq!(other.allows(Transition::Hibernate), Allowed::No);
+            assert_eq!(other.allows(Transition::Wake), Allowed::No);
+        }
+        assert_eq!(RUNNING.allows(Transition::Wake), Allowed::No);
+    }
+
+    #[test]
     fn remove_of_what_runs_needs_force() {
         assert_eq!(RUNNING.allows(Transition::Remove { force: false }), Allowed::No);
         assert_eq!(RUNNING.allows(Transition::Remove { force: true }), Allowed::Yes);
@@ -250,5 +276,7 @@ mod tests {
         assert_eq!(of(&[&DONE, &DONE]), WorkloadState::Completed);
         assert_eq!(of(&[&DONE, &CRASHED]), WorkloadState::Exited);
         assert_eq!(of(&[&RUNNING, &ContainerStatus::Paused]), WorkloadState::Degraded);
+        assert_eq!(of(&[&ContainerStatus::Hibernated]), WorkloadState::Hibernated);
+        assert_eq!(of(&[&ContainerStatus::Hibernated, &DONE]), WorkloadState::Degraded);
     }
 }

@@ -21,6 +21,14 @@ pub mod labels {
     pub const ROLE: &str = "actioncontroller.io/role";
     /// The action that created it.
     pub const ACTION: &str = "actioncontroller.io/action";
+    /// An annotation, seen on what runs because it was woken: its processes are others than those that were started.
+    pub const WOKEN: &str = "actioncontroller.io/woken";
+    /// An annotation, seen on what is hibernated by a checkpoint that was not finished: it may be of no use.
+    pub const UNFINISHED: &str = "actioncontroller.io/checkpoint-unfinished";
+    /// An annotation of documents: what a wake does whose checkpoint is of no use.
+    pub const WAKE_FALLBACK: &str = "actioncontroller.io/wake-fallback";
+    /// Its one value beside `none`: the containers are started anew.
+    pub const COLD_START: &str = "cold-start";
     /// Every label or annotation of ours starts like this.
     pub const PREFIX: &str = "actioncontroller.io/";
 }

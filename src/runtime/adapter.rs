@@ -5,6 +5,7 @@
 //! [`RuntimeError::Unsupported`], and no engine's own restart policy is used.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -140,6 +141,16 @@ pub enum RuntimeError {
     Cancelled {
         /// The call.
         op: String,
+    },
+    /// It would take more room than there is or may be taken.
+    #[error("{what} needs {needed} bytes, and {limit} are there for it")]
+    NoRoom {
+        /// What.
+        what: String,
+        /// Bytes.
+        needed: u64,
+        /// Bytes.
+        limit: u64,
     },
     /// A local file or socket failed.
     #[error("{what}: {reason}")]
@@ -331,6 +342,31 @@ impl StopOptions {
     }
 }
 
+/// How a container is checkpointed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointOptions {
+    /// An empty folder for the image. An engine that keeps images in a place of its own leaves it empty.
+    pub dir: PathBuf,
+}
+
+/// Where a checkpoint's image lies: `parts` are the files and folders of it below `root`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckpointImage {
+    /// An absolute path.
+    pub root: PathBuf,
+    /// Relative paths, at least one. Nothing else below `root` is of the image.
+    pub parts: Vec<PathBuf>,
+}
+
+/// How a container shall be once it is restored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RestoreTo {
+    /// It goes on.
+    Running,
+    /// It is frozen.
+    Paused,
+}
+
 /// A container as the engine knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerInstance {
@@ -478,6 +514,10 @@ pub enum EngineEventKind {
     Paused,
     /// It was thawed.
     Resumed,
+    /// It was checkpointed to disk, and none of its processes is left. Its end is not told beside this.
+    Hibernated,
+    /// It goes on from its checkpoint. Its start is not told beside this.
+    Woken,
     /// It was deleted.
     Removed,
 }
@@ -538,6 +578,49 @@ pub trait RuntimeAdapter: Send + Sync {
     /// Thaws it.
     fn resume_container(&self, _call: &Call, _id: &str) -> RtResult<Change> {
         Err(unsupported(self.name(), "pause"))
+    }
+
+    /// Checkpoints it to disk; none of its processes is left then. From running alone. A failure leaves it running.
+    fn hibernate_container(&self, _call: &Call, _id: &str) -> RtResult<Change> {
+        Err(unsupported(self.name(), "checkpoint"))
+    }
+
+    /// Lets it go on from its checkpoint. From hibernated; what runs because it was woken is `Unchanged`. A damaged
+    /// checkpoint is `InvalidSpec`, and the container has ended then; any other failure leaves it hibernated.
+    fn wake_container(&self, _call: &Call, _id: &str, _to: RestoreTo) -> RtResult<Change> {
+        Err(unsupported(self.name(), "checkpoint"))
+    }
+
+    /// Whether checkpoints work here: dumps and restores something tiny, which is gone when this returns. That a CRIU is
+    /// there proves nothing. `Unsupported` says why not. Takes seconds; [`crate::runtime::hibernation`] asks seldom.
+    fn prove_checkpoint(&self, _call: &Call) -> RtResult<()> {
+        Err(unsupported(self.name(), "checkpoint"))
+    }
+
+    /// Writes the memory and the state of what runs to disk and ends its processes; gives where the image lies. A
+    /// failure, the call's cancel and the end of its time leave it running as before and nothing of the image.
+    ///
+    /// The state is checked before this is called, and the image is summed and synced after it, both once for all
+    /// engines in [`crate::runtime::hibernation`]: an adapter needs to know nothing of images that are there already.
+    fn checkpoint_container(&self, _call: &Call, _id: &str, _options: &CheckpointOptions) -> RtResult<CheckpointImage> {
+        Err(unsupported(self.name(), "checkpoint"))
+    }
+
+    /// Lets it go on from an image that is known to be whole. The image stays, for its owner to delete. A failure, the
+    /// call's cancel and the end of its time leave no process, no control group and no other trace of the try: whatever
+    /// works on it is ended with all its children.
+    fn restore_container(&self, _call: &Call, _id: &str, _image: &CheckpointImage, _to: RestoreTo) -> RtResult<Change> {
+        Err(unsupported(self.name(), "checkpoint"))
+    }
+
+    /// Where the image of a checkpoint lies that was made while nobody waited for it.
+    fn find_checkpoint(&self, _call: &Call, id: &str) -> RtResult<CheckpointImage> {
+        Err(RuntimeError::InvalidSpec { reason: format!("the checkpoint of '{id}' is damaged: where it lies is lost") })
+    }
+
+    /// Gives up the checkpoint of a container: it counts as ended from now on. Its image is deleted by who calls this.
+    fn discard_checkpoint(&self, _call: &Call, _id: &str) -> RtResult<Change> {
+        Ok(Change::Unchanged)
     }
 
     /// Makes the network present. One of that name without our node label is `AlreadyExists`.

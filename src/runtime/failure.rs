@@ -19,6 +19,7 @@ impl From<RuntimeError> for Error {
             RuntimeError::Timeout { .. } => (Kind::DeadlineExceeded, ErrorCode::DeadlineExceeded),
             RuntimeError::ImagePull { .. } => (Kind::FailedPrecondition, ErrorCode::ImageUnavailable),
             RuntimeError::PermissionDenied { .. } => (Kind::PermissionDenied, ErrorCode::EngineFailed),
+            RuntimeError::NoRoom { .. } => (Kind::ResourceExhausted, ErrorCode::LimitExceeded),
             RuntimeError::Cancelled { .. } => (Kind::Cancelled, ErrorCode::Cancelled),
             RuntimeError::Io { .. } | RuntimeError::Engine { .. } => (Kind::Internal, ErrorCode::EngineFailed),
         };
@@ -36,6 +37,7 @@ impl From<RuntimeError> for Error {
             | RuntimeError::Timeout { .. }
             | RuntimeError::PermissionDenied { .. }
             | RuntimeError::Cancelled { .. }
+            | RuntimeError::NoRoom { .. }
             | RuntimeError::Io { .. }
             | RuntimeError::Engine { .. } => String::new(),
         };

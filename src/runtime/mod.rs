@@ -8,9 +8,11 @@
 pub mod adapter;
 pub mod docker;
 mod failure;
+pub mod hibernation;
 pub mod names;
 pub mod podman;
 mod probes;
+pub mod processes;
 pub mod registry;
 mod rest;
 pub mod sim;

@@ -30,6 +30,8 @@ pub enum Need {
     ResourceLimits,
     /// Pause and resume.
     Pause,
+    /// Hibernate and wake.
+    Checkpoint,
 }
 
 impl Need {
@@ -41,6 +43,7 @@ impl Need {
             Self::ImagePull => "image pull",
             Self::ResourceLimits => "resource limits",
             Self::Pause => "pause",
+            Self::Checkpoint => "checkpoint",
         }
     }
 
@@ -51,6 +54,7 @@ impl Need {
             Self::ImagePull => capabilities.supports_image_pull,
             Self::ResourceLimits => capabilities.supports_resource_limits,
             Self::Pause => capabilities.supports_pause,
+            Self::Checkpoint => capabilities.supports_checkpoint,
         }
     }
 }

@@ -30,6 +30,8 @@ pub enum Desired {
     Stopped,
     /// Be frozen.
     Paused,
+    /// Be on disk.
+    Hibernated,
 }
 
 /// What is known of a workload.

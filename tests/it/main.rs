@@ -13,6 +13,7 @@ mod docker;
 mod end_to_end;
 mod etcd;
 mod grpc;
+mod hibernation;
 mod manifests;
 mod overdue;
 mod podman;

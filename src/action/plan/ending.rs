@@ -1,4 +1,4 @@
-//! What ends or halts a workload of this node: stop, kill, remove, terminate, pause and resume. Pure.
+//! What ends or halts a workload of this node: stop, kill, remove, terminate, pause and resume, hibernate and wake. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,14 @@ use crate::action::blueprint;
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::model::action::{Parameters, Verb};
 use crate::model::plan::StepOp;
-use crate::model::state::{Allowed, Transition};
+use crate::model::state::{Allowed, ContainerStatus, Transition};
+use crate::model::workload::labels;
+use crate::runtime::adapter::ContainerInstance;
+
+/// Whether a stop has something to end: processes, or a checkpoint, which is given up.
+fn can_end(container: &&ContainerInstance) -> bool {
+    container.status.is_live() || container.status == ContainerStatus::Hibernated
+}
 
 /// Stops what is live once `before` is done; gives the steps by container.
 pub(super) fn stop_steps(
@@ -19,7 +26,7 @@ pub(super) fn stop_steps(
     let signal = parameters.signal.clone().unwrap_or_else(|| "SIGTERM".to_owned());
     let grace_ms = view.grace_ms(parameters);
     let mut stopped = BTreeMap::new();
-    for container in view.containers.iter().filter(|container| container.status.is_live()) {
+    for container in view.containers.iter().filter(can_end) {
         let name = container.name.clone();
         let op = StepOp::Stop { container: name.clone(), grace_ms, signal: signal.clone() };
         stopped.insert(name, builder.push(op, before));
@@ -50,7 +57,9 @@ pub(super) fn kill(builder: &mut Builder, view: &View, parameters: &Parameters) 
     }
     let signal = parameters.signal.clone().unwrap_or_else(|| "SIGKILL".to_owned());
     let mut killed = Vec::new();
-    for container in view.containers.iter().filter(|container| container.status.is_live()) {
+    let can_be_told = |container: &&ContainerInstance| container.status.is_live();
+    let ends = signal == "SIGKILL";
+    for container in view.containers.iter().filter(|found| if ends { can_end(found) } else { can_be_told(found) }) {
         killed.push(builder.push(StepOp::Kill { container: container.name.clone(), signal: signal.clone() }, &[]));
     }
     if signal == "SIGKILL" {
@@ -61,7 +70,7 @@ pub(super) fn kill(builder: &mut Builder, view: &View, parameters: &Parameters) 
 
 pub(super) fn remove(builder: &mut Builder, view: &View, parameters: &Parameters) -> Result<()> {
     if !parameters.force
-        && let Some(live) = view.containers.iter().find(|container| container.status.is_live())
+        && let Some(live) = view.containers.iter().find(can_end)
     {
         return Err(view.invalid_state(Verb::Remove, live, "stop it first, or use terminate, or force"));
     }
@@ -139,4 +148,40 @@ pub(super) fn freeze(builder: &mut Builder, view: &View, transition: Transition)
         }
     }
     Ok(())
+}
+
+/// Checkpoints all main containers, or wakes them. What is so already is left alone.
+pub(super) fn hibernate(builder: &mut Builder, view: &View, transition: Transition) -> Result<()> {
+    let verb = if transition == Transition::Hibernate { Verb::Hibernate } else { Verb::Wake };
+    if !view.is_known() {
+        return Err(view.unknown());
+    }
+    if view.mains().next().is_none() {
+        let message = format!("{verb} of '{}' is not possible: it has no container", view.name);
+        let error = Error::new(ErrorKind::FailedPrecondition, ErrorCode::InvalidState, message);
+        return Err(error.hint("launch or start it first"));
+    }
+    for container in view.mains() {
+        let is_woken = container.status.is_live() && container.annotations.contains_key(labels::WOKEN);
+        match container.status.allows(transition) {
+            Allowed::Unchanged => continue,
+            Allowed::No if verb == Verb::Wake && is_woken => continue,
+            Allowed::No => return Err(view.invalid_state(verb, container, hint(verb, &container.status))),
+            Allowed::Yes => {}
+        }
+        let container = container.name.clone();
+        let op = if verb == Verb::Hibernate { StepOp::Hibernate { container } } else { StepOp::Wake { container } };
+        builder.push(op, &[]);
+    }
+    Ok(())
+}
+
+/// What leads from a state to one that allows the verb.
+fn hint(verb: Verb, status: &ContainerStatus) -> &'static str {
+    match (verb, status) {
+        (Verb::Hibernate, ContainerStatus::Paused) => "resume it first",
+        (Verb::Hibernate, _) => "start it first",
+        (_, ContainerStatus::Running { .. } | ContainerStatus::Paused) => "it was never hibernated",
+        (_, _) => "only what is hibernated can be woken: start it",
+    }
 }

@@ -101,7 +101,11 @@ impl Reporter {
     pub fn waker(&self) -> impl Fn(&HubEvent) + Send + Sync + use<> {
         let board = Arc::clone(&self.board);
         move |event| match event {
-            HubEvent::Started(instance) | HubEvent::Removed(instance) | HubEvent::Stopped { instance, .. } => {
+            HubEvent::Started(instance)
+            | HubEvent::Hibernated(instance)
+            | HubEvent::Woken(instance)
+            | HubEvent::Removed(instance)
+            | HubEvent::Stopped { instance, .. } => {
                 board.ask(&instance.engine);
             }
             HubEvent::Listed { engine, .. } | HubEvent::Reconnected { engine } => board.ask(engine),

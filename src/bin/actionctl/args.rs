@@ -121,10 +121,8 @@ pub enum Command {
     /// Move a workload to another node
     Offload(OffloadArgs),
     /// Checkpoint workloads to disk
-    #[command(hide = true)]
     Hibernate(PlainArgs),
     /// Restore workloads from their checkpoints
-    #[command(hide = true)]
     Wake(PlainArgs),
     /// Change the resources of workloads
     #[command(hide = true)]

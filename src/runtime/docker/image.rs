@@ -78,6 +78,7 @@ fn refused(image: &str, error: RuntimeError) -> RuntimeError {
         | RuntimeError::Timeout { .. }
         | RuntimeError::ImagePull { .. }
         | RuntimeError::Cancelled { .. }
+        | RuntimeError::NoRoom { .. }
         | RuntimeError::Io { .. }) => wire,
     }
 }

@@ -83,6 +83,7 @@ fn refused(image: &str, error: RuntimeError) -> RuntimeError {
         | RuntimeError::ImagePull { .. }
         | RuntimeError::PermissionDenied { .. }
         | RuntimeError::Cancelled { .. }
+        | RuntimeError::NoRoom { .. }
         | RuntimeError::Io { .. }) => wire,
     }
 }

@@ -7,6 +7,7 @@
 //! What is ours is known by the label [`labels::NODE`] with this node's name: anything else of the same name is
 //! `AlreadyExists` and is never changed or deleted.
 
+mod checkpoint;
 mod client;
 mod create;
 mod exec;
@@ -17,6 +18,7 @@ mod network;
 mod observe;
 mod pod;
 mod probe;
+mod proof;
 mod request;
 mod spec;
 mod status;
@@ -31,9 +33,9 @@ use std::sync::{Mutex, PoisonError};
 use self::client::Client;
 use self::wire::Strings;
 use super::adapter::{
-    BlockingStream, Call, Change, ContainerConfig, ContainerInstance, ContainerStats, EngineEvent, ExecOutcome,
-    Leftovers, ListFilter, LogChunk, LogOptions, NetworkSpec, PodSpec, Probe, RtResult, RuntimeAdapter,
-    RuntimeCapabilities, RuntimeError, StopOptions, VolumeSpec,
+    BlockingStream, Call, Change, CheckpointImage, CheckpointOptions, ContainerConfig, ContainerInstance,
+    ContainerStats, EngineEvent, ExecOutcome, Leftovers, ListFilter, LogChunk, LogOptions, NetworkSpec, PodSpec, Probe,
+    RestoreTo, RtResult, RuntimeAdapter, RuntimeCapabilities, RuntimeError, StopOptions, VolumeSpec,
 };
 use crate::model::workload::{PullPolicy, labels};
 use crate::transport::http::encode;
@@ -58,6 +60,8 @@ pub struct PodmanConfig {
     pub infra_command: Vec<String>,
     /// The OCI runtime by name; `None` takes the engine's.
     pub runtime: Option<String>,
+    /// An existing folder that the engine sees as well, for what a proof of checkpoints needs.
+    pub work_dir: PathBuf,
     /// The size of a container's log file at which it is begun anew, bytes.
     pub log_bytes: u64,
 }
@@ -70,6 +74,7 @@ impl Default for PodmanConfig {
             infra_image: None,
             infra_command: Vec::new(),
             runtime: None,
+            work_dir: std::env::temp_dir(),
             log_bytes: 16 * 1024 * 1024,
         }
     }
@@ -189,6 +194,22 @@ impl RuntimeAdapter for Podman {
 
     fn resume_container(&self, call: &Call, id: &str) -> RtResult<Change> {
         lifecycle::resume(&self.client, call, id)
+    }
+
+    fn prove_checkpoint(&self, call: &Call) -> RtResult<()> {
+        proof::prove(&self.client, &self.settings, call)
+    }
+
+    fn checkpoint_container(&self, call: &Call, id: &str, _options: &CheckpointOptions) -> RtResult<CheckpointImage> {
+        checkpoint::checkpoint(&self.client, call, id)
+    }
+
+    fn find_checkpoint(&self, call: &Call, id: &str) -> RtResult<CheckpointImage> {
+        checkpoint::find_image(&self.client, call, id)
+    }
+
+    fn restore_container(&self, call: &Call, id: &str, _image: &CheckpointImage, to: RestoreTo) -> RtResult<Change> {
+        checkpoint::restore(&self.client, call, id, to)
     }
 
     fn ensure_network(&self, call: &Call, network: &NetworkSpec) -> RtResult<Change> {

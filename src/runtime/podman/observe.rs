@@ -118,6 +118,8 @@ fn translate(event: Event) -> Option<EngineEvent> {
         "oom" => EngineEventKind::OutOfMemory,
         "pause" => EngineEventKind::Paused,
         "unpause" => EngineEventKind::Resumed,
+        "checkpoint" => EngineEventKind::Hibernated,
+        "restore" => EngineEventKind::Woken,
         "remove" => EngineEventKind::Removed,
         _ => return None,
     };

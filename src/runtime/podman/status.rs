@@ -71,7 +71,8 @@ pub(super) fn status(state: &InspectState) -> ContainerStatus {
         "running" => ContainerStatus::Running { health: health(&state.health.status) },
         "paused" => ContainerStatus::Paused,
         "stopping" | "removing" => ContainerStatus::Stopping,
-        "exited" | "stopped" if state.checkpointed => ContainerStatus::Hibernated,
+        // Whether its checkpoint still counts is known to `runtime::hibernation` alone; by itself it was killed.
+        "exited" | "stopped" if state.checkpointed => ContainerStatus::Exited { code: Some(137), oom: false },
         "exited" | "stopped" => {
             ContainerStatus::Exited { code: Some(state.exit_code).filter(|code| *code >= 0), oom: state.oom_killed }
         }

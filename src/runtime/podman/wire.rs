@@ -65,6 +65,8 @@ pub(super) struct Inspect {
     pub(super) bounding_caps: Vec<String>,
     /// The id of its pod; empty for none.
     pub(super) pod: String,
+    /// Where Podman keeps what outlives a boot of the container: checkpoints among it.
+    pub(super) static_dir: String,
 }
 
 /// A container's state.

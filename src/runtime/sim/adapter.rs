@@ -6,9 +6,9 @@ use crate::cancel::CancelToken;
 use crate::clock::Deadline;
 use crate::model::workload::PullPolicy;
 use crate::runtime::adapter::{
-    BlockingStream, Call, Change, ContainerConfig, ContainerInstance, ContainerStats, EngineEvent, ExecOutcome,
-    Leftovers, ListFilter, LogChunk, LogOptions, NetworkSpec, NoProgress, PodSpec, Probe, RtResult, RuntimeAdapter,
-    RuntimeCapabilities, StopOptions, VolumeSpec,
+    BlockingStream, Call, Change, CheckpointImage, CheckpointOptions, ContainerConfig, ContainerInstance,
+    ContainerStats, EngineEvent, ExecOutcome, Leftovers, ListFilter, LogChunk, LogOptions, NetworkSpec, NoProgress,
+    PodSpec, Probe, RestoreTo, RtResult, RuntimeAdapter, RuntimeCapabilities, StopOptions, VolumeSpec,
 };
 
 use super::config::SimOp;
@@ -89,6 +89,18 @@ impl RuntimeAdapter for SimRuntime {
 
     fn resume_container(&self, call: &Call, id: &str) -> RtResult<Change> {
         self.0.resume(call, id)
+    }
+
+    fn prove_checkpoint(&self, call: &Call) -> RtResult<()> {
+        self.0.prove_checkpoint(call)
+    }
+
+    fn checkpoint_container(&self, call: &Call, id: &str, options: &CheckpointOptions) -> RtResult<CheckpointImage> {
+        self.0.checkpoint(call, id, options)
+    }
+
+    fn restore_container(&self, call: &Call, id: &str, image: &CheckpointImage, to: RestoreTo) -> RtResult<Change> {
+        self.0.restore(call, id, image, to)
     }
 
     fn ensure_network(&self, call: &Call, network: &NetworkSpec) -> RtResult<Change> {

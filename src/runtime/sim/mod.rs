@@ -31,6 +31,7 @@
 pub mod config;
 
 mod adapter;
+mod checkpoint;
 mod exec;
 mod faults;
 mod images;

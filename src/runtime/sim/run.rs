@@ -71,6 +71,16 @@ impl Run {
         }
     }
 
+    /// Up to where its lines have been taken, in its own time.
+    pub fn taken_up_to(&self) -> Option<u64> {
+        self.taken
+    }
+
+    /// Goes on as another process, with the lines up to `taken` printed already.
+    pub fn revive(&mut self, pid: i32, taken: Option<u64>) {
+        (self.pid, self.taken, self.stopping) = (pid, taken, 0);
+    }
+
     /// Delivers a signal. As with any first process of a container, what it has no handler for is ignored, except that
     /// the simulator's dies of those that ask it to end (SIGINT, SIGQUIT) and of crashes.
     pub fn signal(&mut self, now: u64, signal: Signal) {

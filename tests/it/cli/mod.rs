@@ -139,9 +139,7 @@ fn help_lists_every_command_and_exit_code() {
         assert!(text.lines().any(|line| line.starts_with(&format!("  {command} "))), "{command}\n{text}");
     }
     assert!(text.contains("refused before any effect"), "{text}");
-    for hidden in ["hibernate", "wake", "scale"] {
-        assert!(!text.contains(hidden), "what is not built is not offered: {text}");
-    }
+    assert!(!text.contains("scale"), "what is not built is not offered: {text}");
 }
 
 #[test]
@@ -194,7 +192,7 @@ fn completions_and_manual_pages_are_made() {
     {
         assert!(std::fs::read_to_string(folder.path().join(page)).unwrap().contains(".TH"), "{page}");
     }
-    assert!(!folder.path().join("actionctl-hibernate.1").exists());
+    assert!(!folder.path().join("actionctl-scale.1").exists());
 }
 
 #[test]
@@ -276,7 +274,7 @@ fn failed_late_and_cancelled_actions_have_codes_of_their_own() {
 #[test]
 fn verb_that_is_not_built_yet_is_refused_in_the_daemons_words() {
     let double = Double::start();
-    let ended = ask(&double, &["hibernate", "unbuilt"]);
+    let ended = ask(&double, &["scale", "unbuilt"]);
     assert_eq!(ended.code, Some(3));
     assert!(ended.err.contains("not built yet (NOT_IMPLEMENTED)"), "{}", ended.err);
 }

@@ -7,6 +7,7 @@
 
 mod behaviour;
 mod events;
+mod hibernating;
 mod images;
 mod lifecycle;
 mod observe;
@@ -18,9 +19,11 @@ mod subject;
 mod suite;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actioncontroller::runtime::adapter::{Probe, RuntimeAdapter};
 use actioncontroller::runtime::docker::{Docker, DockerConfig};
+use actioncontroller::runtime::hibernation::{Hibernation, HibernationConfig};
 use actioncontroller::runtime::podman::{Podman, PodmanConfig};
 use actioncontroller::runtime::sim::SimRuntime;
 use actioncontroller::runtime::sim::config::{
@@ -30,6 +33,23 @@ use actioncontroller::runtime::sim::config::{
 use crate::support::docker::DockerServer;
 use crate::support::podman::PodmanServer;
 use subject::{Foreign, Subject};
+
+/// The adapter as the daemon has it, with what is the same of checkpoints on every engine in front of it; proved.
+fn hibernating(adapter: Arc<dyn RuntimeAdapter>) -> Arc<dyn RuntimeAdapter> {
+    let dir = std::env::temp_dir().join(format!("ac-conformance-{}", std::process::id()));
+    let config = HibernationConfig {
+        dir,
+        max_bytes: 1 << 30,
+        checkpoint_limit: Duration::from_secs(60),
+        restore_limit: Duration::from_secs(60),
+    };
+    let hibernation = Hibernation::open(adapter, config).unwrap();
+    let call = subject::call_within(Duration::from_secs(60), &subject::CALM);
+    if let Err(error) = hibernation.prove_checkpoint(&call) {
+        eprintln!("no checkpoints: {error}");
+    }
+    Arc::new(hibernation)
+}
 
 /// A simulator with these faults.
 fn sim(faults: Vec<SimFault>) -> Subject {
@@ -43,7 +63,7 @@ fn sim(faults: Vec<SimFault>) -> Subject {
     let sim = SimRuntime::open(SimConfig { images, faults, ..SimConfig::default() }, "here").unwrap();
     let away = SimConfig { unavailable: "nobody listens".into(), ..SimConfig::default() };
     Subject {
-        adapter: Arc::new(sim),
+        adapter: hibernating(Arc::new(sim)),
         node: "here".into(),
         image: "localhost/busybox:1".into(),
         absent_image: Some("registry.invalid/absent:1".into()),
@@ -77,6 +97,7 @@ fn engine_that_misbehaves_fails_the_cases_that_are_about_it() {
         (failing(SimOp::Inspect, SimFailureKind::Engine), "unknown_or_empty_id_is_not_found_to_every_verb_but_remove"),
         (failing(SimOp::Pull, SimFailureKind::Engine), "create_pulls_the_missing_image_and_tells_its_bytes"),
         (failing(SimOp::EnsureNetwork, SimFailureKind::NotFound), "foreign_network_is_neither_taken_nor_removed"),
+        (failing(SimOp::Restore, SimFailureKind::Engine), "hibernated_container_goes_on_where_it_was"),
         (failing(SimOp::Events, SimFailureKind::Connection), "events_tell_a_life_in_order_with_one_death"),
     ] {
         assert_eq!(suite::outcome_of(case, &sim(vec![fault])), "FAIL", "{case}");
@@ -92,7 +113,7 @@ fn podman(server: &Arc<PodmanServer>) -> Subject {
     // Abilities are what a probe has proved.
     assert!(matches!(adapter.probe(), Probe::Available { .. }));
     Subject {
-        adapter: Arc::new(adapter),
+        adapter: hibernating(Arc::new(adapter)),
         node: server.config().node,
         image: "localhost/busybox:1".into(),
         absent_image: Some(server.remote_image()),
@@ -119,7 +140,12 @@ fn podman(server: &Arc<PodmanServer>) -> Subject {
 #[test]
 fn podman_conforms() {
     let server = Arc::new(PodmanServer::start_with_registry());
-    suite::run(&podman(&server), &["death_for_want_of_memory_is_flagged"]);
+    let mut not_applicable = vec!["death_for_want_of_memory_is_flagged"];
+    if std::env::var("ACTIONCONTROLLER_PODMAN").as_deref() == Ok("5") {
+        // CRIU ends with SIGABRT where the rig has laid another system's /usr over this one's.
+        not_applicable.extend(hibernating::CASES.iter().map(|case| case.name));
+    }
+    suite::run(&podman(&server), &not_applicable);
 }
 
 /// A private Docker with a registry.
@@ -161,5 +187,8 @@ fn docker_conforms() {
         "foreign_pod_is_neither_taken_nor_removed",
         "leftovers_are_those_of_the_workload",
     ];
-    suite::run(&docker(&server), &pods);
+    // Its own checkpoints are an experiment of Docker's.
+    let checkpoints = hibernating::CASES.iter().map(|case| case.name);
+    let not_applicable: Vec<_> = pods.into_iter().chain(checkpoints).collect();
+    suite::run(&docker(&server), &not_applicable);
 }

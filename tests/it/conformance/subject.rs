@@ -21,7 +21,7 @@ use super::behaviour::Behaviour;
 const BUDGET: Duration = Duration::from_secs(60);
 
 /// A token that is never cancelled, for calls that are not about that.
-static CALM: std::sync::LazyLock<CancelToken> = std::sync::LazyLock::new(CancelToken::new);
+pub static CALM: std::sync::LazyLock<CancelToken> = std::sync::LazyLock::new(CancelToken::new);
 
 /// Makes names differ, also between engines that share a machine.
 static COUNTER: AtomicU64 = AtomicU64::new(0);

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use actioncontroller::runtime::adapter::RuntimeCapabilities;
 
 use super::subject::Subject;
-use super::{events, images, lifecycle, observe, ownership, pausing, settings, stopping};
+use super::{events, hibernating, images, lifecycle, observe, ownership, pausing, settings, stopping};
 
 /// One thing that every engine does alike.
 pub struct Case {
@@ -35,6 +35,7 @@ pub fn cases() -> impl Iterator<Item = &'static Case> {
         lifecycle::CASES,
         stopping::CASES,
         pausing::CASES,
+        hibernating::CASES,
         observe::CASES,
         events::CASES,
         images::CASES,
@@ -75,6 +76,7 @@ pub fn run(subject: &Subject, not_applicable: &[&str]) {
         }
         table.push_str(&format!("{engine:8} {result:4} {}\n", case.name));
     }
+    let _ = std::fs::remove_dir_all(std::env::temp_dir().join(format!("ac-conformance-{}", std::process::id())));
     std::io::stdout().write_all(table.as_bytes()).unwrap();
     assert!(
         wrong.is_empty(),

@@ -95,7 +95,7 @@ fn verbs_that_are_not_built_are_refused_by_name() {
     let daemon = daemon("[]", "");
     daemon.execute(launch_of("alpha", QUICK)).unwrap();
     let before = everything(&daemon);
-    let unbuilt = [(Verb::VERB_HIBERNATE, "hibernate"), (Verb::VERB_WAKE, "wake"), (Verb::VERB_SCALE, "scale")];
+    let unbuilt = [(Verb::VERB_SCALE, "scale")];
     for (verb, word) in unbuilt {
         let waited = daemon.execute(on_target(verb, "alpha"));
         for answer in [waited, accept(&daemon, on_target(verb, "alpha"))] {

@@ -27,6 +27,8 @@ pub const NODE: &str = "it";
 /// A running private service.
 pub struct PodmanServer {
     dir: tempfile::TempDir,
+    /// The folder whose `criu` the engine finds first.
+    criu: PathBuf,
     anchor: Anchor,
     service: Option<Child>,
     registry: Option<Registry>,
@@ -54,10 +56,20 @@ impl PodmanServer {
         folder.join("complete").exists().then(|| Self::start_over(Some(&folder.join("root/usr"))))
     }
 
+    /// The same with a CRIU that cannot dump on today's kernels.
+    pub fn start_with_unfit_criu() -> Self {
+        let mut server = Self::start_over(None);
+        server.criu = criu_folder().join("unfit");
+        server.stop_service();
+        server.start_service();
+        server
+    }
+
     /// `usr` is laid over the machine's `/usr` for all that the rig runs.
     fn start_over(usr: Option<&Path>) -> Self {
         let dir = tempfile::Builder::new().prefix("ac-podman-").tempdir().expect("a temporary folder");
-        let mut server = Self { dir, anchor: Anchor::start(usr), service: None, registry: None };
+        let criu = criu_folder().join("bin");
+        let mut server = Self { dir, criu, anchor: Anchor::start(usr), service: None, registry: None };
         server.configure();
         server.import_busybox();
         server.start_service();
@@ -176,6 +188,8 @@ impl PodmanServer {
         command.arg("--root").arg(path("root")).arg("--runroot").arg(path("runroot")).arg("--tmpdir").arg(path("tmp"));
         command.arg("--network-config-dir").arg(path("networks"));
         command.args(["--events-backend=file", "--cgroup-manager=cgroupfs"]);
+        let paths = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{}:{paths}", self.criu.display()));
         command.env("CONTAINERS_CONF", path("containers.conf"));
         command.env("CONTAINERS_REGISTRIES_CONF", path("registries.conf"));
         command
@@ -232,6 +246,13 @@ impl PodmanServer {
             "localhost/volume:1",
         ]);
     }
+}
+
+/// Where `tests/rig/criu.sh` unpacks: `$ACTIONCONTROLLER_CRIU_DIR`, by default `~/.cache/actioncontroller/criu`.
+pub fn criu_folder() -> PathBuf {
+    let by_default = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/actioncontroller/criu"));
+    let folder = std::env::var_os("ACTIONCONTROLLER_CRIU_DIR").map(PathBuf::from).or_else(by_default);
+    folder.unwrap_or_default()
 }
 
 impl Drop for PodmanServer {

@@ -1,0 +1,161 @@
+//! Processes of engines' helpers, as `/proc` shows them: found by their command line, ended with all their children, and
+//! control groups thawed that such a helper had frozen.
+//!
+//! For adapters whose engine leaves a helper (runc, crun, CRIU) alone when a call is over. Needs the rights and the
+//! process namespace of the engine; where they are missing nothing is found.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// How often the tree is looked at again: what is killed may just have made a child.
+const ROUNDS: usize = 20;
+
+/// The parent of each process.
+fn parents() -> BTreeMap<i32, i32> {
+    let Ok(entries) = fs::read_dir("/proc") else { return BTreeMap::new() };
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter_map(|pid| Some((pid, parent(pid)?))).collect()
+}
+
+/// The process's parent; `None` where it is gone or has ended.
+fn parent(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before may have any characters, parentheses too.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?;
+    let parent = fields.next()?.parse().ok()?;
+    (!matches!(state, "Z" | "X")).then_some(parent)
+}
+
+fn words(pid: i32) -> Vec<String> {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+}
+
+/// Which of the processes that a search finds are killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Which {
+    /// All of them.
+    All,
+    /// Those in a process namespace below our own: a container's, whose maker then ends by itself and tidies up.
+    Inner,
+}
+
+impl Which {
+    fn is_meant(self, pid: i32) -> bool {
+        let status = || fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let is_inner = |status: String| {
+            let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+            numbers.is_some_and(|numbers| numbers.split_whitespace().count() > 1)
+        };
+        self == Self::All || is_inner(status())
+    }
+}
+
+/// Kills every process whose command line fits, with all that come from it, as far as they are meant. Says how many
+/// were killed.
+pub fn end_trees(which: Which, fits: impl Fn(&[String]) -> bool) -> usize {
+    let mut killed = BTreeSet::new();
+    for _ in 0..ROUNDS {
+        let parents = parents();
+        let mut tree: BTreeSet<i32> = parents.keys().copied().filter(|pid| fits(&words(*pid))).collect();
+        // Children of what was killed have another parent by now, so what was seen of the tree stays in it.
+        loop {
+            let more: Vec<i32> = parents
+                .iter()
+                .filter(|(pid, parent)| tree.contains(parent) && !tree.contains(pid))
+                .map(|(pid, _)| *pid)
+                .collect();
+            if more.is_empty() {
+                break;
+            }
+            tree.extend(more);
+        }
+        tree.remove(&i32::try_from(std::process::id()).unwrap_or_default());
+        tree.retain(|pid| which.is_meant(*pid));
+        if tree.is_empty() {
+            break;
+        }
+        for pid in tree {
+            if kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok() {
+                killed.insert(pid);
+            }
+        }
+    }
+    killed.len()
+}
+
+/// Thaws the control group of the process, on either version of control groups.
+pub fn thaw_group_of(pid: i32) {
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    if let Some((file, word)) = freezer(&groups, &mounts)
+        && let Err(error) = fs::write(&file, word)
+    {
+        log::warn!("'{}' could not be thawed: {error}", file.display());
+    }
+}
+
+/// The file that freezes the groups' processes, and what thaws them when it is written there.
+fn freezer(groups: &str, mounts: &str) -> Option<(PathBuf, &'static str)> {
+    let entries = || groups.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
+    let mounted = |fits: &dyn Fn(&str, &str) -> bool| {
+        let found = mounts.lines().find_map(|line| {
+            let fields: Vec<_> = line.split(' ').collect();
+            let [_, place, kind, options, ..] = fields.as_slice() else { return None };
+            fits(kind, options).then(|| (*place).to_owned())
+        })?;
+        Some(found)
+    };
+    let below = |place: String, group: &str| Path::new(&place).join(group.trim_start_matches('/'));
+    let first = entries().find(|(controllers, _)| controllers.split(',').any(|name| name == "freezer"));
+    if let Some((_, group)) = first {
+        let place = mounted(&|kind, options| kind == "cgroup" && options.split(',').any(|name| name == "freezer"))?;
+        return Some((below(place, group).join("freezer.state"), "THAWED"));
+    }
+    let (_, group) = entries().find(|(controllers, _)| controllers.is_empty())?;
+    let place = mounted(&|kind, _| kind == "cgroup2")?;
+    Some((below(place, group).join("cgroup.freeze"), "0"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tree_is_ended_with_its_children_and_nothing_else() {
+        let mark = format!("end-trees-{}", std::process::id());
+        let script = "sleep 1000 & sleep 1000; :";
+        let tree = || std::process::Command::new("sh").args(["-c", script, &mark]).spawn().unwrap();
+        let mut child = tree();
+        assert_eq!(end_trees(Which::Inner, |words| words.contains(&mark)), 0, "it is in no namespace of its own");
+        let mut other = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let of_tree = || parents().into_iter().filter(|(_, parent)| *parent == pid).count();
+        while of_tree() < 2 {
+            std::thread::yield_now();
+        }
+        let fits = |words: &[String]| words.last().is_some_and(String::is_empty) && words.contains(&mark);
+        assert!(end_trees(Which::All, fits) >= 3);
+        assert!(!child.wait().unwrap().success());
+        assert!(other.try_wait().unwrap().is_none());
+        other.kill().unwrap();
+        other.wait().unwrap();
+        assert_eq!(end_trees(Which::All, fits), 0);
+    }
+
+    #[test]
+    fn freezer_is_found_on_either_version_of_control_groups() {
+        let hybrid = "cgroup /cg/freezer cgroup rw,freezer 0 0\ncgroup2 /cg/unified cgroup2 rw 0 0\n";
+        let (file, word) = freezer("7:freezer:/a/b\n0::/c\n", hybrid).unwrap();
+        assert_eq!((file.to_str(), word), (Some("/cg/freezer/a/b/freezer.state"), "THAWED"));
+        let pure = "cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n";
+        let (file, word) = freezer("0::/a/b\n", pure).unwrap();
+        assert_eq!((file.to_str(), word), (Some("/sys/fs/cgroup/a/b/cgroup.freeze"), "0"));
+        assert_eq!(freezer("", pure), None);
+    }
+}
