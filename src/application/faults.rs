@@ -51,7 +51,7 @@ impl Faults {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// MissCounts a fault.
+    /// Counts a fault.
     pub fn note(&self, fault: &Fault, now_ms: u64) {
         let Fault { schedule, node, task, is_deadline_miss } = fault;
         let what = if *is_deadline_miss { "missed its deadline" } else { "had a fault of unknown kind" };
