@@ -39,6 +39,14 @@ fn damaged(path: &Path, why: &str) -> RuntimeError {
     RuntimeError::InvalidSpec { reason: format!("the checkpoint is damaged: '{}' {why}", path.display()) }
 }
 
+/// The error of a file or folder that cannot be looked at: it is gone, which is damage, or that may pass.
+fn missing(path: &Path, error: &io::Error) -> RuntimeError {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => damaged(path, "is gone: it is not all there"),
+        _ => failed(path, error),
+    }
+}
+
 /// The image's files with their lengths, by path; its folders are added to `folders`. Links and devices are none of an
 /// image.
 fn files(image: &CheckpointImage, folders: &mut Vec<PathBuf>) -> RtResult<Vec<(PathBuf, u64)>> {
@@ -46,9 +54,9 @@ fn files(image: &CheckpointImage, folders: &mut Vec<PathBuf>) -> RtResult<Vec<(P
     let mut open: Vec<PathBuf> = image.parts.clone();
     while let Some(part) = open.pop() {
         let path = image.root.join(&part);
-        let metadata = fs::symlink_metadata(&path).map_err(|error| failed(&path, &error))?;
+        let metadata = fs::symlink_metadata(&path).map_err(|error| missing(&path, &error))?;
         if metadata.is_dir() {
-            for entry in fs::read_dir(&path).map_err(|error| failed(&path, &error))? {
+            for entry in fs::read_dir(&path).map_err(|error| missing(&path, &error))? {
                 open.push(part.join(entry.map_err(|error| failed(&path, &error))?.file_name()));
             }
             folders.push(path);
@@ -108,12 +116,7 @@ pub(super) fn seal(call: &Call, image: &CheckpointImage) -> RtResult<Vec<FileSum
 
 /// Whether the image is what was sealed. Lengths are held against each other first: what was cut off is found at once.
 pub(super) fn verify(call: &Call, image: &CheckpointImage, sealed: &[FileSum]) -> RtResult<()> {
-    let found = match files(image, &mut Vec::new()) {
-        Err(RuntimeError::Io { what, reason }) => {
-            return Err(damaged(&image.root, &format!("is not all there: {what}: {reason}")));
-        }
-        other => other?,
-    };
+    let found = files(image, &mut Vec::new())?;
     for sealed in sealed {
         let at = found.binary_search_by(|(path, _)| path.cmp(&sealed.path));
         match at.ok().and_then(|at| found.get(at)) {
@@ -173,5 +176,22 @@ mod tests {
         fs::remove_file(root.join("a/more")).unwrap();
         fs::remove_file(root.join("shm.tar")).unwrap();
         assert!(verdict().unwrap_err().contains("not all there"));
+    }
+
+    #[test]
+    fn file_that_cannot_be_looked_at_just_now_is_no_damage() {
+        let folder = tempfile::tempdir().unwrap();
+        let cancel = CancelToken::new();
+        let deadline = Deadline::after(Duration::from_secs(60));
+        let call = Call { deadline, cancel: &cancel, progress: &NoProgress };
+        let verdict = |part: &str| {
+            let image = CheckpointImage { root: folder.path().to_owned(), parts: vec![part.into()] };
+            verify(&call, &image, &[])
+        };
+        let gone = verdict("gone");
+        assert!(matches!(gone, Err(RuntimeError::InvalidSpec { .. })), "{gone:?}");
+        // No file system takes such a name; the error is none that says that the file is not there.
+        let unknown = verdict(&"x".repeat(1000));
+        assert!(matches!(unknown, Err(RuntimeError::Io { .. })), "{unknown:?}");
     }
 }
