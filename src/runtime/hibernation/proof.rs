@@ -46,6 +46,7 @@ impl Proof {
 
     /// What the last proof found, or a new one where that is too old. Whoever comes while one runs waits for it.
     pub fn ask(&self, engine: &dyn RuntimeAdapter, call: &Call) -> RtResult<()> {
+        let begun = Instant::now();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if let Some((last, at)) = &state.last {
@@ -62,7 +63,7 @@ impl Proof {
                 return Err(RuntimeError::Cancelled { op });
             }
             if call.deadline.is_over() {
-                return Err(RuntimeError::Timeout { op, after: Duration::ZERO });
+                return Err(RuntimeError::Timeout { op, after: begun.elapsed() });
             }
             // The tick is for the token alone, which does not wake this.
             let tick = call.deadline.remaining().min(Duration::from_millis(200));
@@ -73,7 +74,11 @@ impl Proof {
         let place = Place(self);
         let found = engine.prove_checkpoint(&Call { deadline: call.deadline.at_most(LIMIT), ..*call });
         match &found {
-            // That says nothing of checkpoints.
+            // The proof was not given the time that it may take. This and the next say nothing of checkpoints.
+            Err(_) if call.deadline.is_over() => {
+                let op = "the proof of checkpoints".to_owned();
+                return Err(RuntimeError::Timeout { op, after: begun.elapsed() });
+            }
             Err(RuntimeError::Cancelled { .. } | RuntimeError::EngineNotAvailable { .. }) => {}
             Ok(()) | Err(_) => {
                 if let Err(error) = &found {
