@@ -16,6 +16,9 @@ use crate::runtime::adapter::{
 /// The time that taking back a checkpoint has whose call was cancelled or late.
 const BACK_LIMIT: Duration = Duration::from_secs(30);
 
+/// The time that a look has at what became of a container whose call failed.
+const LOOK_LIMIT: Duration = Duration::from_secs(5);
+
 /// The error of a call that the state does not allow.
 pub(super) fn not_allowed(op: &str, instance: &ContainerInstance) -> RuntimeError {
     let state = instance.status.word().to_owned();
@@ -94,6 +97,7 @@ impl Hibernation {
                 error
             }
             Err(back) => {
+                self.lock().doubtful.insert(begun.id.clone());
                 let message = format!("{error}; it could not be taken back, so that '{}' does not run", begun.name);
                 RuntimeError::Io { what: message, reason: back.to_string() }
             }
@@ -103,7 +107,7 @@ impl Hibernation {
     /// A checkpoint that failed leaves what ran running; where it did not, that is told.
     fn runs_on(&self, instance: &ContainerInstance, error: RuntimeError) -> RuntimeError {
         let cancel = CancelToken::new();
-        let call = Call { deadline: Deadline::after(BACK_LIMIT), cancel: &cancel, progress: &NoProgress };
+        let call = Call { deadline: Deadline::after(LOOK_LIMIT), cancel: &cancel, progress: &NoProgress };
         match self.engine.inspect_container(&call, &instance.id) {
             Ok(now) if !now.status.is_live() => {
                 let state = now.status.word();
@@ -116,6 +120,7 @@ impl Hibernation {
 
     /// Refuses what would not fit before anything is stopped for it: an image is about as large as the memory in use.
     fn check_room(&self, call: &Call, instance: &ContainerInstance) -> RtResult<()> {
+        self.forget_gone(call);
         let used = self.engine.container_stats(call, &instance.id).map_or(0, |stats| stats.memory_bytes);
         let total = self.images.bytes().saturating_add(used);
         if total > self.config.max_bytes {
@@ -126,6 +131,15 @@ impl Hibernation {
         match free {
             Ok(free) if free < used => Err(no_room(&instance.name, used, free)),
             Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Forgets containers that somebody else has removed, with their images.
+    fn forget_gone(&self, call: &Call) {
+        for id in self.images.ids() {
+            if matches!(self.engine.inspect_container(call, &id), Err(RuntimeError::NotFound { .. })) {
+                self.images.forget(&id);
+            }
         }
     }
 
@@ -156,9 +170,21 @@ impl Hibernation {
             Err(error) => return Err(error),
         };
         call.progress.bytes("restore", 0, 0);
-        self.engine.restore_container(&inner, &instance.id, &image, to)?;
-        self.woken(&record);
-        Ok(Change::Changed)
+        match self.engine.restore_container(&inner, &instance.id, &image, to) {
+            Ok(_) => {
+                self.woken(&record);
+                Ok(Change::Changed)
+            }
+            Err(error) => {
+                self.lock().doubtful.insert(instance.id.clone());
+                drop(ticket);
+                let cancel = CancelToken::new();
+                let call = Call { deadline: Deadline::after(LOOK_LIMIT), cancel: &cancel, progress: &NoProgress };
+                // Seeing it run settles the doubt. Where nothing is seen, the next look does.
+                let _ = self.inspect_container(&call, &instance.id);
+                Err(error)
+            }
+        }
     }
 
     /// The image, held against its sums. What is damaged is `InvalidSpec`.
@@ -179,16 +205,20 @@ impl Hibernation {
                 record.name
             );
             return Err(RuntimeError::InvalidSpec { reason });
+        } else {
+            // It may have ended by itself before there was any image.
+            sums::exists(&image)?;
         }
         Ok(image)
     }
 
     /// The container runs: its image is of no more use.
-    fn woken(&self, record: &Record) {
+    pub(super) fn woken(&self, record: &Record) {
         self.images.free(record);
         let woken = Record { stage: Stage::Woken, image: None, files: Vec::new(), ..record.clone() };
-        if let Err(error) = self.images.put(woken) {
+        if let Err(error) = self.images.put(woken.clone()) {
             log::warn!("that '{}' was woken is not kept: {error}", record.name);
+            self.images.remember(woken);
         }
     }
 

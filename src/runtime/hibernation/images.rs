@@ -108,6 +108,11 @@ impl Images {
         records.get(id).or_else(|| records.values().find(|record| record.name == id)).cloned()
     }
 
+    /// The ids of all containers with a record.
+    pub fn ids(&self) -> Vec<String> {
+        self.lock().keys().cloned().collect()
+    }
+
     /// Whether there is any record.
     pub fn is_empty(&self) -> bool {
         self.lock().is_empty()
@@ -170,8 +175,13 @@ impl Images {
             sync_folder(&self.dir)
         };
         write().map_err(|error| failed("writing the record of a checkpoint,", &path, &error))?;
-        self.lock().insert(record.id.clone(), record);
+        self.remember(record);
         Ok(())
+    }
+
+    /// Keeps the record until the daemon ends.
+    pub fn remember(&self, record: Record) {
+        self.lock().insert(record.id.clone(), record);
     }
 
     /// Forgets the container, its image included.

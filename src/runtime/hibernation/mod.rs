@@ -16,6 +16,10 @@
 //! What is found begun after a crash is what the engine says: it runs, or it is hibernated and can be woken on the same
 //! boot of the machine; after another one the image may be cut off, and counts as damaged.
 //!
+//! What a container has become is not known where a wake failed, or the daemon ended in between: its engine may have come to
+//! the end all the same. Its record is in doubt then, until the container is seen running for the first time, which
+//! outdates it; otherwise its next end would be taken for a hibernation.
+//!
 //! A wake keeps the image until the container runs. A damaged one is never given to the engine: CRIU may write without
 //! end from one that is cut off. Its container counts as ended from then on.
 
@@ -24,8 +28,10 @@ mod images;
 mod port;
 mod proof;
 mod sums;
+#[cfg(test)]
+mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -57,8 +63,16 @@ pub struct Hibernation {
     config: HibernationConfig,
     images: Images,
     proof: Proof,
-    underway: Mutex<BTreeMap<String, Underway>>,
+    marks: Mutex<Marks>,
     ended: Condvar,
+}
+
+/// What is known of containers beside their records, by their ids.
+struct Marks {
+    /// Checkpoints and restores that run.
+    underway: BTreeMap<String, Underway>,
+    /// Records that may be outdated.
+    doubtful: BTreeSet<String>,
 }
 
 /// A checkpoint or a restore that runs.
@@ -76,7 +90,7 @@ struct Ticket<'a> {
 
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
-        self.of.lock().remove(&self.id);
+        self.of.lock().underway.remove(&self.id);
         self.of.ended.notify_all();
     }
 }
@@ -85,8 +99,8 @@ impl Hibernation {
     /// Puts hibernation in front of an engine. Fails where its folder cannot be made or read.
     pub fn open(engine: Arc<dyn RuntimeAdapter>, config: HibernationConfig) -> RtResult<Self> {
         let images = Images::open(&config.dir, engine.name())?;
-        let (proof, underway, ended) = (Proof::default(), Mutex::default(), Condvar::new());
-        Ok(Self { engine, config, images, proof, underway, ended })
+        let marks = Mutex::new(Marks { underway: BTreeMap::new(), doubtful: images.ids().into_iter().collect() });
+        Ok(Self { engine, config, images, proof: Proof::default(), marks, ended: Condvar::new() })
     }
 
     /// The folder of records and images.
@@ -94,52 +108,53 @@ impl Hibernation {
         &self.config.dir
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Underway>> {
+    fn lock(&self) -> MutexGuard<'_, Marks> {
         // Each change is one insertion or removal.
-        self.underway.lock().unwrap_or_else(PoisonError::into_inner)
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Enters a checkpoint or a restore; `None` where one runs already.
     fn begin(&self, id: &str, status: ContainerStatus, cancel: &CancelToken) -> Option<Ticket<'_>> {
-        let mut underway = self.lock();
-        if underway.contains_key(id) {
+        let mut marks = self.lock();
+        if marks.underway.contains_key(id) {
             return None;
         }
+        marks.doubtful.remove(id);
         let cancel = cancel.child();
-        underway.insert(id.to_owned(), Underway { status, cancel: cancel.clone() });
+        marks.underway.insert(id.to_owned(), Underway { status, cancel: cancel.clone() });
         Some(Ticket { of: self, id: id.to_owned(), cancel })
     }
 
     /// Ends the checkpoint or restore of the container, if one runs, and waits until it has ended.
     fn end_underway(&self, id: &str, reason: &str, deadline: Deadline) {
-        let mut underway = self.lock();
-        let Some(found) = underway.get(id).map(|found| found.cancel.clone()) else { return };
-        drop(underway);
+        let Some(cancel) = self.lock().underway.get(id).map(|found| found.cancel.clone()) else { return };
         // Its hooks take locks of others.
-        found.cancel(reason);
-        underway = self.lock();
-        while underway.contains_key(id) && !deadline.is_over() {
-            let waited = self.ended.wait_timeout(underway, deadline.remaining());
-            underway = waited.unwrap_or_else(PoisonError::into_inner).0;
+        cancel.cancel(reason);
+        let mut marks = self.lock();
+        while marks.underway.contains_key(id) && !deadline.is_over() {
+            let waited = self.ended.wait_timeout(marks, deadline.remaining());
+            marks = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
     /// The id of the container whose checkpoint or restore runs, where its record has this id or name.
     fn id_underway(&self, id: &str) -> Option<String> {
         let id = self.images.find(id).map_or_else(|| id.to_owned(), |record| record.id);
-        self.lock().contains_key(&id).then_some(id)
+        self.lock().underway.contains_key(&id).then_some(id)
     }
 
     /// The container as it is, beside what its engine makes of its checkpoint.
     fn seen(&self, mut instance: ContainerInstance) -> ContainerInstance {
-        if let Some(underway) = self.lock().get(&instance.id) {
+        if let Some(underway) = self.lock().underway.get(&instance.id) {
             instance.status = underway.status.clone();
             return instance;
         }
         let Some(record) = self.images.find(&instance.id).filter(|record| record.is_of(&instance)) else {
             return instance;
         };
-        match (record.stage, instance.status.is_live()) {
+        let is_live = instance.status.is_live();
+        let stage = if is_live { self.settled(&record) } else { record.stage };
+        match (stage, is_live) {
             (Stage::Woken, true) => {
                 instance.annotations.insert(labels::WOKEN.to_owned(), "true".to_owned());
             }
@@ -154,6 +169,26 @@ impl Hibernation {
             (Stage::Woken, false) | (Stage::Begun | Stage::Whole | Stage::Discarded, true) => {}
         }
         instance
+    }
+
+    /// The stage of a record whose container was seen running: one in doubt is outdated by that.
+    fn settled(&self, record: &Record) -> Stage {
+        let mut marks = self.lock();
+        if marks.underway.contains_key(&record.id) || !marks.doubtful.remove(&record.id) {
+            return record.stage;
+        }
+        // Under the lock, so that no checkpoint begins meanwhile, whose record this is not.
+        match record.stage {
+            Stage::Begun => {
+                self.images.forget(&record.id);
+                Stage::Begun
+            }
+            Stage::Whole => {
+                self.woken(record);
+                Stage::Woken
+            }
+            stage @ (Stage::Discarded | Stage::Woken) => stage,
+        }
     }
 
     /// What is known of a hibernated container; `None` where it is none by our own records.

@@ -46,7 +46,10 @@ impl RuntimeAdapter for Hibernation {
     }
 
     fn create_container(&self, call: &Call, config: &ContainerConfig) -> RtResult<ContainerInstance> {
-        self.engine.create_container(call, config)
+        let made = self.engine.create_container(call, config)?;
+        // A record of this name is of a container that somebody else has removed.
+        self.images.forget(&config.name);
+        Ok(made)
     }
 
     fn start_container(&self, call: &Call, id: &str) -> RtResult<Change> {
@@ -63,11 +66,14 @@ impl RuntimeAdapter for Hibernation {
         if let Some(id) = self.id_underway(id) {
             self.end_underway(&id, "it is to be stopped", call.deadline);
         }
-        if let Some(record) = self.hibernated(id)
-            && self.inspect_container(call, id)?.status == ContainerStatus::Hibernated
-        {
-            self.discard(call, &record)?;
-            return Ok(Change::Changed);
+        if self.hibernated(id).is_some() {
+            let instance = self.inspect_container(call, id)?;
+            if instance.status == ContainerStatus::Hibernated
+                && let Some(record) = self.hibernated(&instance.id)
+            {
+                self.discard(call, &record)?;
+                return Ok(Change::Changed);
+            }
         }
         self.engine.stop_container(call, id, options)
     }

@@ -114,6 +114,12 @@ pub(super) fn seal(call: &Call, image: &CheckpointImage) -> RtResult<Vec<FileSum
     Ok(sums)
 }
 
+/// Whether there is an image at all.
+pub(super) fn exists(image: &CheckpointImage) -> RtResult<()> {
+    let found = files(image, &mut Vec::new())?;
+    if found.is_empty() { Err(damaged(&image.root, "has no file")) } else { Ok(()) }
+}
+
 /// Whether the image is what was sealed. Lengths are held against each other first: what was cut off is found at once.
 pub(super) fn verify(call: &Call, image: &CheckpointImage, sealed: &[FileSum]) -> RtResult<()> {
     let found = files(image, &mut Vec::new())?;
