@@ -1,7 +1,10 @@
 //! Creating a container: the image, the checks that need the engine, the request, and what of it did not take effect.
 
-use std::fs::File;
-use std::io::Read;
+use std::fs::OpenOptions;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+
+use nix::fcntl::OFlag;
 
 use super::client::{Answer, Client, Failure, parse};
 use super::lifecycle::{self, find};
@@ -63,15 +66,18 @@ fn seccomp(profile: &str) -> RtResult<String> {
     if profile == "unconfined" {
         return Ok(profile.to_owned());
     }
-    let io = |error: std::io::Error| RuntimeError::InvalidSpec {
-        reason: format!("security.seccomp_profile: '{profile}' cannot be read: {error}"),
-    };
+    let refused =
+        |why: String| RuntimeError::InvalidSpec { reason: format!("security.seccomp_profile: '{profile}' {why}") };
+    let io = |error: io::Error| refused(format!("cannot be read: {error}"));
+    // A pipe has an end only once somebody writes to it, so nothing is waited for before it is known to be a file.
+    let file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(profile).map_err(io)?;
+    if !file.metadata().map_err(io)?.is_file() {
+        return Err(refused("is no file".to_owned()));
+    }
     let mut content = String::new();
-    let file = File::open(profile).map_err(io)?;
     file.take(MOST_SECCOMP + 1).read_to_string(&mut content).map_err(io)?;
     if content.len() as u64 > MOST_SECCOMP {
-        let reason = format!("security.seccomp_profile: '{profile}' has more than {MOST_SECCOMP} bytes");
-        return Err(RuntimeError::InvalidSpec { reason });
+        return Err(refused(format!("has more than {MOST_SECCOMP} bytes")));
     }
     Ok(content)
 }
@@ -155,5 +161,24 @@ fn remove_cut_off(client: &Client, name: &str, labels: &Strings) {
     let Some(found) = find_cut_off(|call| find(client, call, name)) else { return };
     if labels.iter().all(|(key, value)| found.config.labels.get(key) == Some(value)) {
         discard(client, &found.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seccomp_profile_is_a_file_that_can_be_read_and_a_pipe_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        nix::unistd::mkfifo(at("pipe").as_str(), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        std::fs::write(at("profile"), "{}").unwrap();
+        assert_eq!(seccomp(&at("profile")).unwrap(), "{}");
+        assert_eq!(seccomp("unconfined").unwrap(), "unconfined");
+        for (profile, why) in [(at("pipe"), "is no file"), (at(""), "is no file"), (at("gone"), "cannot be read")] {
+            let error = seccomp(&profile).unwrap_err().to_string();
+            assert!(error.contains("security.seccomp_profile") && error.contains(why), "{error}");
+        }
     }
 }
