@@ -7,6 +7,8 @@
 
 pub mod adapter;
 pub mod docker;
+#[cfg(test)]
+mod double;
 mod failure;
 pub mod hibernation;
 pub mod names;

@@ -1,18 +1,17 @@
 //! The adapter against a fake Docker that misbehaves on the real wire. What a real one does is in the conformance suite.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{Docker, DockerConfig};
 use crate::cancel::CancelToken;
-use crate::clock::Deadline;
 use crate::model::resources::Resources;
 use crate::model::security::SecurityContext;
-use crate::model::workload::{ContainerSpec, NetworkMode, PortSpec, Protocol, PullPolicy};
+use crate::model::workload::{NetworkMode, PortSpec, Protocol, PullPolicy};
 use crate::runtime::adapter::{
-    Call, Change, ContainerConfig, Mount, MountSource, NoProgress, Probe, RuntimeAdapter, RuntimeError, StopOptions,
+    Change, ContainerConfig, Mount, MountSource, Probe, RuntimeAdapter, RuntimeError, StopOptions,
 };
+use crate::runtime::double::{self, call};
 use crate::transport::fake::{Behaviour, FakeServer, Seen};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -36,41 +35,8 @@ fn adapter(server: &FakeServer) -> Docker {
     Docker::new(DockerConfig { socket: Some(server.path()), node: "n".to_owned(), ..DockerConfig::default() })
 }
 
-fn call(cancel: &CancelToken, budget: Duration) -> Call<'_> {
-    Call { deadline: Deadline::after(budget), cancel, progress: &NoProgress }
-}
-
 fn config() -> ContainerConfig {
-    let spec = ContainerSpec {
-        name: "c".to_owned(),
-        image: "localhost/i:1".to_owned(),
-        pull: PullPolicy::IfNotPresent,
-        command: vec!["run".to_owned()],
-        args: vec!["arg".to_owned()],
-        working_dir: String::new(),
-        env: Vec::new(),
-        ports: Vec::new(),
-        mounts: Vec::new(),
-        devices: Vec::new(),
-        resources: Resources::default(),
-        security: SecurityContext::default(),
-        stdin: false,
-        tty: false,
-        liveness: None,
-    };
-    ContainerConfig {
-        name: "w_c".to_owned(),
-        spec,
-        labels: BTreeMap::new(),
-        annotations: BTreeMap::new(),
-        pod: None,
-        network: NetworkMode::None,
-        ports: Vec::new(),
-        hostname: String::new(),
-        host_ipc: false,
-        host_pid: false,
-        mounts: Vec::new(),
-    }
+    double::config("w_c")
 }
 
 /// A Docker on which the image is present and the name free until the create, which is answered as given.
@@ -155,9 +121,7 @@ fn field_that_docker_drops_with_a_warning_is_refused_and_the_container_deleted()
 
 #[test]
 fn create_whose_answer_never_comes_leaves_nothing() {
-    let labels = INSPECT;
     let server = creating(Behaviour::ClosesAtOnce);
-    assert!(labels.contains("actioncontroller.io/node"));
     assert!(matches!(created(&server, &config()), Err(RuntimeError::Connection { .. })));
     assert!(deleted(&server), "{:?}", server.seen());
 }

@@ -1,19 +1,16 @@
 //! Hibernation in front of the simulator, where its engine fails or changes behind its back. What it does for every
 //! engine is proved by the conformance suite in `tests/it/conformance`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::images::{Record, Stage, boot};
 use super::{Hibernation, HibernationConfig};
 use crate::cancel::CancelToken;
-use crate::clock::Deadline;
 use crate::model::state::ContainerStatus;
-use crate::model::workload::{ContainerSpec, NetworkMode, PullPolicy, labels};
-use crate::runtime::adapter::{
-    Call, Change, CheckpointImage, ContainerConfig, NoProgress, RestoreTo, RuntimeAdapter, RuntimeError, StopOptions,
-};
+use crate::model::workload::labels;
+use crate::runtime::adapter::{Call, Change, CheckpointImage, RestoreTo, RuntimeAdapter, RuntimeError, StopOptions};
+use crate::runtime::double;
 use crate::runtime::sim::SimRuntime;
 use crate::runtime::sim::config::{SimConfig, SimFailure, SimFailureKind, SimFault, SimOp};
 
@@ -60,7 +57,7 @@ impl Rig {
     }
 
     fn call_within(&self, budget: Duration) -> Call<'_> {
-        Call { deadline: Deadline::after(budget), cancel: &self.cancel, progress: &NoProgress }
+        double::call(&self.cancel, budget)
     }
 
     fn call(&self) -> Call<'_> {
@@ -68,35 +65,9 @@ impl Rig {
     }
 
     fn create(&self, name: &str) -> String {
-        let container = ContainerConfig {
-            name: name.to_owned(),
-            spec: ContainerSpec {
-                name: "main".to_owned(),
-                image: "app:1".to_owned(),
-                pull: PullPolicy::IfNotPresent,
-                command: ["sleep", "1000"].map(str::to_owned).to_vec(),
-                args: vec![],
-                working_dir: String::new(),
-                env: vec![],
-                ports: vec![],
-                mounts: vec![],
-                devices: vec![],
-                resources: Default::default(),
-                security: Default::default(),
-                stdin: false,
-                tty: false,
-                liveness: None,
-            },
-            labels: BTreeMap::new(),
-            annotations: BTreeMap::new(),
-            pod: None,
-            network: NetworkMode::Bridge,
-            ports: vec![],
-            hostname: String::new(),
-            host_ipc: false,
-            host_pid: false,
-            mounts: vec![],
-        };
+        let mut container = double::config(name);
+        container.spec.command = ["sleep", "1000"].map(str::to_owned).to_vec();
+        container.spec.args.clear();
         self.hibernation.create_container(&self.call(), &container).unwrap().id
     }
 

@@ -10,13 +10,12 @@ use std::time::{Duration, Instant};
 use super::{Podman, PodmanConfig, usual_sockets};
 use crate::cancel::{CancelToken, Urge};
 use crate::clock::Deadline;
-use crate::model::resources::Resources;
-use crate::model::security::SecurityContext;
-use crate::model::workload::{ContainerSpec, DeviceSpec, NetworkMode, PortSpec, Protocol, PullPolicy};
+use crate::model::workload::{DeviceSpec, NetworkMode, PortSpec, Protocol, PullPolicy};
 use crate::runtime::adapter::{
-    Call, Change, ContainerConfig, LogOptions, Mount, MountSource, NetworkSpec, NoProgress, PodSpec, Probe,
-    ProgressSink, RuntimeAdapter, RuntimeError, StopOptions, VolumeSpec,
+    Call, Change, ContainerConfig, LogOptions, Mount, MountSource, NetworkSpec, PodSpec, Probe, ProgressSink,
+    RuntimeAdapter, RuntimeError, StopOptions, VolumeSpec,
 };
+use crate::runtime::double::{self, call};
 use crate::transport::fake::{Behaviour, FakeServer, Seen};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -41,41 +40,8 @@ fn adapter(server: &FakeServer) -> Podman {
     Podman::new(PodmanConfig { socket: Some(server.path()), node: "n".to_owned(), ..PodmanConfig::default() })
 }
 
-fn call(cancel: &CancelToken, budget: Duration) -> Call<'_> {
-    Call { deadline: Deadline::after(budget), cancel, progress: &NoProgress }
-}
-
 fn config() -> ContainerConfig {
-    let spec = ContainerSpec {
-        name: "c".to_owned(),
-        image: "localhost/i:1".to_owned(),
-        pull: PullPolicy::IfNotPresent,
-        command: vec!["run".to_owned()],
-        args: vec!["arg".to_owned()],
-        working_dir: String::new(),
-        env: Vec::new(),
-        ports: Vec::new(),
-        mounts: Vec::new(),
-        devices: Vec::new(),
-        resources: Resources::default(),
-        security: SecurityContext::default(),
-        stdin: false,
-        tty: false,
-        liveness: None,
-    };
-    ContainerConfig {
-        name: "w_c".to_owned(),
-        spec,
-        labels: BTreeMap::new(),
-        annotations: BTreeMap::new(),
-        pod: None,
-        network: NetworkMode::None,
-        ports: Vec::new(),
-        hostname: String::new(),
-        host_ipc: false,
-        host_pid: false,
-        mounts: Vec::new(),
-    }
+    double::config("w_c")
 }
 
 /// A Podman on which the image is present and the name free until the create, which is answered as given.

@@ -11,47 +11,27 @@ use super::config::{SimConfig, SimFailure, SimFailureKind, SimFault, SimImage, S
 use crate::cancel::CancelToken;
 use crate::clock::Deadline;
 use crate::model::state::ContainerStatus;
-use crate::model::workload::{ContainerSpec, EnvVar, NetworkMode, PullPolicy};
+use crate::model::workload::{ContainerSpec, EnvVar, PullPolicy};
 use crate::runtime::adapter::{
-    Call, Change, ContainerConfig, LogOptions, NoProgress, Probe, ProgressSink, RuntimeAdapter, RuntimeError,
-    StopOptions,
+    Call, Change, ContainerConfig, LogOptions, Probe, ProgressSink, RuntimeAdapter, RuntimeError, StopOptions,
 };
+use crate::runtime::double::{self, call};
 
 const LONG: Duration = Duration::from_secs(60);
 
-fn call(cancel: &CancelToken, budget: Duration) -> Call<'_> {
-    Call { deadline: Deadline::after(budget), cancel, progress: &NoProgress }
-}
-
 fn config(name: &str, words: &[&str]) -> ContainerConfig {
+    let plain = double::config(name);
     ContainerConfig {
-        name: name.into(),
         spec: ContainerSpec {
-            name: "main".into(),
             image: "app:1".into(),
-            pull: PullPolicy::IfNotPresent,
             command: words.iter().map(|word| (*word).into()).collect(),
             args: vec![],
-            working_dir: String::new(),
             env: vec![EnvVar { name: "A".into(), value: "b".into() }],
-            ports: vec![],
-            mounts: vec![],
-            devices: vec![],
-            resources: Default::default(),
-            security: Default::default(),
-            stdin: false,
-            tty: false,
-            liveness: None,
+            ..plain.spec.clone()
         },
         labels: BTreeMap::from([("k".into(), "v".into())]),
         annotations: BTreeMap::from([("manifest".into(), "apiVersion: v1\n".into())]),
-        pod: None,
-        network: NetworkMode::Bridge,
-        ports: vec![],
-        hostname: String::new(),
-        host_ipc: false,
-        host_pid: false,
-        mounts: vec![],
+        ..plain
     }
 }
 
