@@ -9,13 +9,14 @@ use nix::fcntl::OFlag;
 use super::client::{Answer, Client, Failure, parse};
 use super::lifecycle::{self, find};
 use super::request::NetworkConnect;
-use super::wire::{Created, Inspect, Strings};
+use super::wire::Inspect;
 use super::{DockerConfig, ENGINE, image, is_ours, network, spec, status, volume};
 use crate::model::workload::{NetworkMode, labels};
 use crate::runtime::adapter::{
     Call, ContainerConfig, ContainerInstance, MountSource, RtResult, RuntimeError, unsupported,
 };
 use crate::runtime::rest::exchange::{apart, find_cut_off, garbled};
+use crate::runtime::rest::wire::{Created, Strings};
 use crate::transport::http::{Method, encode};
 
 const OP: &str = "create";

@@ -9,11 +9,12 @@ use super::client::{Answer, Client, parse};
 use super::lifecycle::{inspect, path};
 use super::request::{ExecCreate, ExecStart};
 use super::status::status;
-use super::wire::{ExecState, MadeId};
+use super::wire::ExecState;
 use crate::cancel::Urge;
 use crate::runtime::adapter::{Call, ExecOutcome, RtResult, RuntimeError};
 use crate::runtime::rest::exchange::{late, not_allowed};
 use crate::runtime::rest::output::Demux;
+use crate::runtime::rest::wire::MadeId;
 use crate::transport::http::{Method, encode};
 
 /// Between two looks at a session whose output has ended and that is not over yet.

@@ -29,13 +29,13 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use self::client::Client;
-use self::wire::Strings;
 use super::adapter::{
     BlockingStream, Call, Change, ContainerConfig, ContainerInstance, ContainerStats, EngineEvent, ExecOutcome,
     Leftovers, ListFilter, LogChunk, LogOptions, NetworkSpec, Probe, RtResult, RuntimeAdapter, RuntimeCapabilities,
     RuntimeError, StopOptions, VolumeSpec,
 };
 use crate::model::workload::{PullPolicy, labels};
+use crate::runtime::rest::wire::Strings;
 use crate::transport::http::encode;
 
 /// The engine's name.

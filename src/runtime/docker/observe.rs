@@ -1,17 +1,15 @@
 //! What containers use, and what happens to them.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use super::ENGINE;
 use super::client::Client;
 use super::lifecycle::{inspect, path};
 use super::status::status;
-use super::wire::{Event, InterfaceStats, Stats, Strings};
-use crate::runtime::adapter::{
-    BlockingStream, Call, ContainerStats, EngineEvent, EngineEventKind, RtResult, RuntimeError,
-};
-use crate::runtime::rest::exchange::{NO_BODY, garbled, not_allowed, wire_error};
-use crate::transport::http::{Method, Streaming, encode};
+use super::wire::{InterfaceStats, Stats};
+use crate::runtime::adapter::{BlockingStream, Call, ContainerStats, EngineEvent, EngineEventKind, RtResult};
+use crate::runtime::rest::events::{since_now, stream};
+use crate::runtime::rest::exchange::{NO_BODY, not_allowed};
+use crate::runtime::rest::wire::{Event, Strings};
+use crate::transport::http::{Method, encode};
 
 /// Its use of the node now.
 pub(super) fn stats(client: &Client, call: &Call, id: &str) -> RtResult<ContainerStats> {
@@ -47,53 +45,11 @@ pub(super) fn stats(client: &Client, call: &Call, id: &str) -> RtResult<Containe
 }
 
 /// Opens the stream of events.
-///
-/// Docker answers before it listens for events, so the time before the request is given as the beginning: nothing that
-/// happens after this call's return is missed.
 pub(super) fn watch(client: &Client, call: &Call) -> RtResult<BlockingStream<EngineEvent>> {
     client.api(call)?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let filters = encode(r#"{"type":["container"]}"#);
-    let path = format!("/events?since={}.{:09}&filters={filters}", now.as_secs(), now.subsec_nanos());
-    let body = client.stream(call, "events", Method::Get, &path, NO_BODY)?;
-    body.lift_deadline();
-    Ok(Box::new(Events { body, ended: false }))
-}
-
-struct Events {
-    body: Streaming,
-    ended: bool,
-}
-
-impl Events {
-    fn next_event(&mut self) -> RtResult<EngineEvent> {
-        loop {
-            let line = self.body.next_line().map_err(|error| wire_error(ENGINE, "events", error))?;
-            let Some(line) = line else {
-                // The stream has no end of its own: the engine is going away.
-                let (op, reason) = ("events".to_owned(), "the engine ended the stream".to_owned());
-                return Err(RuntimeError::Connection { engine: ENGINE.to_owned(), op, reason });
-            };
-            let event = serde_json::from_slice(&line);
-            let event = event.map_err(|error| garbled(ENGINE, "events", 200, &error.to_string()))?;
-            if let Some(event) = translate(event) {
-                return Ok(event);
-            }
-        }
-    }
-}
-
-impl Iterator for Events {
-    type Item = RtResult<EngineEvent>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
-        }
-        let event = self.next_event();
-        self.ended = event.is_err();
-        Some(event)
-    }
+    let path = format!("/events?since={}&filters={filters}", since_now());
+    Ok(stream(ENGINE, client.stream(call, "events", Method::Get, &path, NO_BODY)?, translate))
 }
 
 /// The event in our words; `None` for what means nothing here, such as a signal or a command inside.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::wire::Strings;
+use crate::runtime::rest::wire::Strings;
 
 /// `{}`.
 #[derive(Debug, Default, Clone, Serialize, PartialEq, Eq)]

@@ -8,13 +8,13 @@ use super::client::{Api, SUB_PATHS_SINCE};
 use super::request::{
     ContainerCreate, Device, Empty, HostConfig, LogConfig, Mount, PortBinding, RestartPolicy, VolumeOptions,
 };
-use super::wire::Strings;
 use super::{ANNOTATION, DockerConfig, ENGINE};
 use crate::model::security::SecurityContext;
 use crate::model::workload::{DeviceSpec, NetworkMode, PortSpec, labels};
 use crate::runtime::adapter::{ContainerConfig, Mount as AskedMount, MountSource, RtResult, RuntimeError, unsupported};
 use crate::runtime::rest::asked;
 use crate::runtime::rest::told::protocol_word;
+use crate::runtime::rest::wire::Strings;
 
 /// The document of `POST /containers/create`. `image_user` is the image's user, as its configuration says it, `seccomp`
 /// the content of the seccomp profile that is asked for.

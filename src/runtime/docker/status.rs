@@ -1,13 +1,14 @@
 //! Docker's words for a container's state and ports, in ours. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use super::wire::{HostPort, Inspect, InspectState};
+use super::wire::{Inspect, InspectState};
 use super::{ANNOTATION, ENGINE};
 use crate::model::state::ContainerStatus;
 use crate::model::workload::PortSpec;
 use crate::runtime::adapter::ContainerInstance;
-use crate::runtime::rest::told::{cgroup_of_process, health, millis, protocol_of};
+use crate::runtime::rest::told::{bindings, cgroup_of_process, health, millis};
+use crate::runtime::rest::wire::PortMap;
 
 /// The instance of an inspected container.
 pub(super) fn instance(inspect: Inspect) -> ContainerInstance {
@@ -21,7 +22,7 @@ pub(super) fn instance(inspect: Inspect) -> ContainerInstance {
         inspect.config.labels.into_iter().partition(|(key, _)| key.starts_with(ANNOTATION));
     let bare = |(key, value): (String, String)| (key[ANNOTATION.len()..].to_owned(), value);
     ContainerInstance {
-        ports: bindings(ports),
+        ports: published(ports),
         ips: ips.into_iter().collect(),
         id: inspect.id,
         name: inspect.name.trim_start_matches('/').to_owned(),
@@ -56,22 +57,14 @@ pub(super) fn status(state: &InspectState) -> ContainerStatus {
 }
 
 /// Published ports. Docker tells one that is bound to all addresses once for each family.
-fn bindings(ports: &BTreeMap<String, Option<Vec<HostPort>>>) -> Vec<PortSpec> {
+fn published(ports: &PortMap) -> Vec<PortSpec> {
     let mut published: Vec<PortSpec> = Vec::new();
-    for (inside, hosts) in ports {
-        let (port, protocol) = inside.split_once('/').unwrap_or((inside, "tcp"));
-        let (Ok(container_port), Some(protocol)) = (port.parse(), protocol_of(protocol)) else { continue };
-        for host in hosts.iter().flatten() {
-            let any = matches!(host.host_ip.as_str(), "0.0.0.0" | "::");
-            let spec = PortSpec {
-                host_ip: if any { String::new() } else { host.host_ip.clone() },
-                host_port: host.host_port.parse().ok(),
-                container_port,
-                protocol,
-            };
-            if !published.contains(&spec) {
-                published.push(spec);
-            }
+    for mut port in bindings(ports) {
+        if matches!(port.host_ip.as_str(), "0.0.0.0" | "::") {
+            port.host_ip.clear();
+        }
+        if !published.contains(&port) {
+            published.push(port);
         }
     }
     published
@@ -82,6 +75,7 @@ mod tests {
     use super::*;
     use crate::model::state::Health;
     use crate::model::workload::Protocol;
+    use crate::runtime::rest::wire::HostPort;
 
     fn state(word: &str) -> InspectState {
         InspectState { status: word.to_owned(), ..InspectState::default() }

@@ -1,20 +1,14 @@
 //! What the Engine API gives, as far as it is used; [`request`](super::request) has what it takes. Nothing else in this
 //! folder knows its field names.
 //!
-//! Source: the Engine API 1.41 to 1.47 (`api/swagger.yaml` of Moby). Go writes empty lists and maps as `null`, hence
-//! [`nullable`]; unknown fields are passed over.
+//! Source: the Engine API 1.41 to 1.47 (`api/swagger.yaml` of Moby). What Podman gives in the same form is in
+//! [`crate::runtime::rest::wire`].
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
-/// Reads `null` as the empty value.
-fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
-}
-
-/// Labels and the like.
-pub(super) type Strings = BTreeMap<String, String>;
+use crate::runtime::rest::wire::{Addresses, HealthState, PortMap, Strings, Volume, nullable};
 
 /// The document of a refusal.
 #[derive(Debug, Default, Deserialize)]
@@ -72,13 +66,6 @@ pub(super) struct InspectState {
     pub(super) health: HealthState,
 }
 
-/// What the last health check said.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-pub(super) struct HealthState {
-    pub(super) status: String,
-}
-
 /// A container's own configuration.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
@@ -97,17 +84,8 @@ pub(super) struct InspectHostConfig {
     pub(super) memory: i64,
     #[serde(deserialize_with = "nullable")]
     pub(super) cap_add: Vec<String>,
-    /// By `80/tcp`.
     #[serde(deserialize_with = "nullable")]
-    pub(super) port_bindings: BTreeMap<String, Option<Vec<HostPort>>>,
-}
-
-/// One published port.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-pub(super) struct HostPort {
-    pub(super) host_ip: String,
-    pub(super) host_port: String,
+    pub(super) port_bindings: PortMap,
 }
 
 /// A container's networks.
@@ -117,17 +95,7 @@ pub(super) struct NetworkSettings {
     #[serde(deserialize_with = "nullable")]
     pub(super) networks: BTreeMap<String, Addresses>,
     #[serde(deserialize_with = "nullable")]
-    pub(super) ports: BTreeMap<String, Option<Vec<HostPort>>>,
-}
-
-/// Addresses on one network.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Addresses {
-    #[serde(rename = "IPAddress")]
-    pub(super) v4: String,
-    #[serde(rename = "GlobalIPv6Address")]
-    pub(super) v6: String,
+    pub(super) ports: PortMap,
 }
 
 /// An element of `GET /containers/json`.
@@ -138,15 +106,6 @@ pub(super) struct Listed {
     #[serde(deserialize_with = "nullable")]
     pub(super) labels: Strings,
     pub(super) network_settings: NetworkSettings,
-}
-
-/// `POST /containers/create` gives this.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-pub(super) struct Created {
-    pub(super) id: String,
-    #[serde(deserialize_with = "nullable")]
-    pub(super) warnings: Vec<String>,
 }
 
 /// `POST /containers/{id}/wait` gives this.
@@ -173,38 +132,10 @@ pub(super) struct ImageConfig {
     pub(super) user: String,
 }
 
-/// A line of a pull's answer.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct PullLine {
-    pub(super) error: String,
-    pub(super) status: String,
-    pub(super) id: String,
-    #[serde(rename = "progressDetail", deserialize_with = "nullable")]
-    pub(super) progress: PullProgress,
-}
-
-/// Bytes of one layer.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct PullProgress {
-    pub(super) current: i64,
-    pub(super) total: i64,
-}
-
 /// A network.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub(super) struct Network {
-    pub(super) name: String,
-    #[serde(deserialize_with = "nullable")]
-    pub(super) labels: Strings,
-}
-
-/// A volume.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-pub(super) struct Volume {
     pub(super) name: String,
     #[serde(deserialize_with = "nullable")]
     pub(super) labels: Strings,
@@ -287,13 +218,6 @@ pub(super) struct BlockEntry {
     pub(super) value: u64,
 }
 
-/// The id of what was made.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-pub(super) struct MadeId {
-    pub(super) id: String,
-}
-
 /// `GET /exec/{id}/json`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
@@ -301,29 +225,4 @@ pub(super) struct ExecState {
     pub(super) running: bool,
     /// `null` while it runs.
     pub(super) exit_code: Option<i32>,
-}
-
-/// A line of `GET /events`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Event {
-    #[serde(rename = "Type")]
-    pub(super) kind: String,
-    #[serde(rename = "Action")]
-    pub(super) action: String,
-    #[serde(rename = "Actor")]
-    pub(super) actor: Actor,
-    #[serde(rename = "timeNano")]
-    pub(super) time_nano: i64,
-}
-
-/// What it happened to.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Actor {
-    #[serde(rename = "ID")]
-    pub(super) id: String,
-    /// The labels, with some of the engine's own among them.
-    #[serde(rename = "Attributes", deserialize_with = "nullable")]
-    pub(super) attributes: Strings,
 }

@@ -2,13 +2,14 @@
 
 use super::client::{Answer, Client, Failure, parse};
 use super::lifecycle::{self, find};
-use super::wire::{Created, Inspect, Strings, Volume};
+use super::wire::Inspect;
 use super::{ENGINE, PodmanConfig, image, spec, status};
 use crate::model::workload::labels;
 use crate::runtime::adapter::{
     Call, ContainerConfig, ContainerInstance, MountSource, RtResult, RuntimeError, unsupported,
 };
 use crate::runtime::rest::exchange::{apart, find_cut_off};
+use crate::runtime::rest::wire::{Created, Strings, Volume};
 use crate::transport::http::{Method, encode};
 
 const OP: &str = "create";

@@ -31,13 +31,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use self::client::Client;
-use self::wire::Strings;
 use super::adapter::{
     BlockingStream, Call, Change, CheckpointImage, CheckpointOptions, ContainerConfig, ContainerInstance,
     ContainerStats, EngineEvent, ExecOutcome, Leftovers, ListFilter, LogChunk, LogOptions, NetworkSpec, PodSpec, Probe,
     RestoreTo, RtResult, RuntimeAdapter, RuntimeCapabilities, RuntimeError, StopOptions, VolumeSpec,
 };
 use crate::model::workload::{PullPolicy, labels};
+use crate::runtime::rest::wire::Strings;
 use crate::transport::http::encode;
 
 /// The engine's name.

@@ -1,11 +1,12 @@
 //! Networks of ours: known by our node label; one that is not ours is never touched.
 
 use super::client::{Answer, Client, parse};
-use super::wire::{Listed, Network, Report, Strings};
+use super::wire::{Listed, Network, Report};
 use super::{ENGINE, PodmanConfig, owner_of, spec};
 use crate::model::workload::labels;
 use crate::runtime::adapter::{Call, Change, NetworkSpec, RtResult, RuntimeError};
 use crate::runtime::rest::exchange::NO_BODY;
+use crate::runtime::rest::wire::Strings;
 use crate::transport::http::{Method, encode};
 
 /// The network of exactly this name. Podman also takes an id's beginning.

@@ -1,18 +1,18 @@
 //! What containers use, and what happens to them.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use super::client::{Client, garbled, wire_error};
+use super::client::Client;
 use super::lifecycle::inspect;
 use super::status::status;
-use super::wire::{Event, StatsReport, Strings};
+use super::wire::StatsReport;
 use super::{ENGINE, INFRA_ROLE};
 use crate::model::workload::labels;
 use crate::runtime::adapter::{
     BlockingStream, Call, ContainerStats, EngineEvent, EngineEventKind, RtResult, RuntimeError,
 };
+use crate::runtime::rest::events::{since_now, stream};
 use crate::runtime::rest::exchange::{NO_BODY, not_allowed};
-use crate::transport::http::{Method, Streaming, encode};
+use crate::runtime::rest::wire::{Event, Strings};
+use crate::transport::http::{Method, encode};
 
 /// Its use of the node now.
 pub(super) fn stats(client: &Client, call: &Call, id: &str) -> RtResult<ContainerStats> {
@@ -50,55 +50,11 @@ pub(super) fn stats(client: &Client, call: &Call, id: &str) -> RtResult<Containe
 }
 
 /// Opens the stream of events.
-///
-/// Podman answers before it has begun to read its event log, so the time before the request is given as the beginning:
-/// nothing that happens after this call's return is missed.
 pub(super) fn watch(client: &Client, call: &Call) -> RtResult<BlockingStream<EngineEvent>> {
     client.api(call)?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let filters = encode(r#"{"type":["container"]}"#);
-    let path = format!("/events?stream=true&since={}.{:09}&filters={filters}", now.as_secs(), now.subsec_nanos());
-    let body = client.stream(call, "events", Method::Get, &path, NO_BODY)?;
-    body.lift_deadline();
-    Ok(Box::new(Events { body, ended: false }))
-}
-
-struct Events {
-    body: Streaming,
-    ended: bool,
-}
-
-impl Events {
-    fn next_event(&mut self) -> RtResult<EngineEvent> {
-        loop {
-            let line = self.body.next_line().map_err(|error| wire_error("events", error))?;
-            let Some(line) = line else {
-                // The stream has no end of its own: the engine is going away.
-                return Err(RuntimeError::Connection {
-                    engine: ENGINE.to_owned(),
-                    op: "events".to_owned(),
-                    reason: "the engine ended the stream".to_owned(),
-                });
-            };
-            let event = serde_json::from_slice(&line).map_err(|error| garbled("events", 200, &error.to_string()))?;
-            if let Some(event) = translate(event) {
-                return Ok(event);
-            }
-        }
-    }
-}
-
-impl Iterator for Events {
-    type Item = RtResult<EngineEvent>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
-        }
-        let event = self.next_event();
-        self.ended = event.is_err();
-        Some(event)
-    }
+    let path = format!("/events?stream=true&since={}&filters={filters}", since_now());
+    Ok(stream(ENGINE, client.stream(call, "events", Method::Get, &path, NO_BODY)?, translate))
 }
 
 /// The event in our words; `None` for what means nothing here.

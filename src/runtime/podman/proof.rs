@@ -12,13 +12,13 @@ use serde::Serialize;
 use super::client::{Answer, Client, parse};
 use super::create::path;
 use super::request::{BindMount, LogConfiguration, Namespace};
-use super::wire::{MadeId, Strings};
 use super::{ENGINE, PodmanConfig, checkpoint, lifecycle};
 use crate::cancel::Urge;
 use crate::clock::Deadline;
 use crate::model::workload::labels;
 use crate::runtime::adapter::{Call, RestoreTo, RtResult, RuntimeError, unsupported};
 use crate::runtime::rest::exchange::{NO_BODY, apart, not_allowed};
+use crate::runtime::rest::wire::{MadeId, Strings};
 use crate::transport::http::Method;
 
 /// The host's folders that a program of it needs.

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::wire::{PortMapping, Strings};
+use super::wire::PortMapping;
+use crate::runtime::rest::wire::Strings;
 
 /// The namespace of a container or pod.
 #[derive(Debug, Clone, Serialize)]

@@ -9,7 +9,7 @@ use super::request::{
     BindMount, CpuLimits, Device, Empty, LogConfiguration, MemoryLimits, NamedVolume, Namespace, PidsLimit,
     ResourceLimits, SpecGenerator,
 };
-use super::wire::{PortMapping, Strings};
+use super::wire::PortMapping;
 use super::{ENGINE, PodmanConfig};
 use crate::model::resources::Resources;
 use crate::model::security::SecurityContext;
@@ -17,6 +17,7 @@ use crate::model::workload::{DeviceSpec, NetworkMode, PortSpec};
 use crate::runtime::adapter::{ContainerConfig, Mount, MountSource, RtResult, RuntimeError, unsupported};
 use crate::runtime::rest::asked;
 use crate::runtime::rest::told::protocol_word;
+use crate::runtime::rest::wire::Strings;
 
 /// The document of `POST /containers/create`. `image_user` is the image's user, as its configuration says it.
 pub(super) fn generator(

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::ENGINE;
-use super::wire::{HostPort, Inspect, InspectState, Listed, PortMapping};
+use super::wire::{Inspect, InspectState, Listed, PortMapping};
 use crate::model::state::ContainerStatus;
 use crate::model::workload::PortSpec;
 use crate::runtime::adapter::ContainerInstance;
-use crate::runtime::rest::told::{cgroup_of_process, health, millis, protocol_of, seconds};
+use crate::runtime::rest::told::{bindings, cgroup_of_process, health, millis, protocol_of, seconds};
+use crate::runtime::rest::wire::HealthState;
 
 /// The instance of an inspected container.
 pub(super) fn instance(inspect: Inspect) -> ContainerInstance {
@@ -41,7 +42,7 @@ pub(super) fn listed(container: Listed) -> ContainerInstance {
     let state = InspectState {
         status: container.state,
         exit_code: container.exit_code,
-        health: super::wire::HealthState { status: container.status },
+        health: HealthState { status: container.status },
         ..InspectState::default()
     };
     let status = status(&state);
@@ -89,23 +90,6 @@ fn cgroup_path(state: &InspectState) -> String {
         return state.cgroup_path.clone();
     }
     cgroup_of_process(state.pid)
-}
-
-fn bindings(ports: &BTreeMap<String, Option<Vec<HostPort>>>) -> Vec<PortSpec> {
-    let mut published = Vec::new();
-    for (inside, hosts) in ports {
-        let (port, protocol) = inside.split_once('/').unwrap_or((inside, "tcp"));
-        let (Ok(container_port), Some(protocol)) = (port.parse(), protocol_of(protocol)) else { continue };
-        for host in hosts.iter().flatten() {
-            published.push(PortSpec {
-                host_ip: host.host_ip.clone(),
-                host_port: host.host_port.parse().ok(),
-                container_port,
-                protocol,
-            });
-        }
-    }
-    published
 }
 
 fn mapping(port: &PortMapping) -> Vec<PortSpec> {

@@ -1,20 +1,14 @@
 //! What Podman's REST API gives, as far as it is used; [`request`](super::request) has what it takes. Nothing else in
 //! this folder knows its field names.
 //!
-//! Source: `libpod/define`, `pkg/specgen` and `pkg/domain/entities` of Podman 4.3.1 and 5.4.2. Go writes empty lists
-//! and maps as `null`, hence [`nullable`]; unknown fields are passed over, as both versions have many.
+//! Source: `libpod/define`, `pkg/specgen` and `pkg/domain/entities` of Podman 4.3.1 and 5.4.2. What Docker
+//! gives in the same form is in [`crate::runtime::rest::wire`].
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
-/// Reads `null` as the empty value.
-fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
-}
-
-/// Labels and the like.
-pub(super) type Strings = BTreeMap<String, String>;
+use crate::runtime::rest::wire::{Addresses, HealthState, PortMap, Strings, nullable};
 
 /// The document of a refusal. The compat paths give the message alone.
 #[derive(Debug, Default, Deserialize)]
@@ -88,13 +82,6 @@ pub(super) struct InspectState {
     pub(super) health: HealthState,
 }
 
-/// What the last health check said.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-pub(super) struct HealthState {
-    pub(super) status: String,
-}
-
 /// A container's own configuration.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
@@ -110,17 +97,8 @@ pub(super) struct InspectConfig {
 #[serde(default, rename_all = "PascalCase")]
 pub(super) struct InspectHostConfig {
     pub(super) memory: i64,
-    /// By `80/tcp`.
     #[serde(deserialize_with = "nullable")]
-    pub(super) port_bindings: BTreeMap<String, Option<Vec<HostPort>>>,
-}
-
-/// One published port.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-pub(super) struct HostPort {
-    pub(super) host_ip: String,
-    pub(super) host_port: String,
+    pub(super) port_bindings: PortMap,
 }
 
 /// A container's addresses.
@@ -133,17 +111,7 @@ pub(super) struct InspectNetwork {
     pub(super) networks: BTreeMap<String, Addresses>,
     /// For a member of a pod these are the pod's.
     #[serde(rename = "Ports", deserialize_with = "nullable")]
-    pub(super) ports: BTreeMap<String, Option<Vec<HostPort>>>,
-}
-
-/// Addresses on one network.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Addresses {
-    #[serde(rename = "IPAddress")]
-    pub(super) v4: String,
-    #[serde(rename = "GlobalIPv6Address")]
-    pub(super) v6: String,
+    pub(super) ports: PortMap,
 }
 
 /// An element of `GET /containers/json`.
@@ -183,15 +151,6 @@ pub(super) struct PortMapping {
     pub(super) protocol: String,
 }
 
-/// `POST /containers/create` gives this.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-pub(super) struct Created {
-    pub(super) id: String,
-    #[serde(deserialize_with = "nullable")]
-    pub(super) warnings: Vec<String>,
-}
-
 /// An element of the report of a removal; 200 may still carry an error.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
@@ -208,26 +167,6 @@ pub(super) struct Image {
     pub(super) user: String,
 }
 
-/// A line of a pull's answer, of both the libpod and the compat path.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct PullLine {
-    pub(super) stream: String,
-    pub(super) error: String,
-    pub(super) status: String,
-    pub(super) id: String,
-    #[serde(rename = "progressDetail", deserialize_with = "nullable")]
-    pub(super) progress: PullProgress,
-}
-
-/// Bytes of one layer.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct PullProgress {
-    pub(super) current: i64,
-    pub(super) total: i64,
-}
-
 /// A network, given and taken.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -235,15 +174,6 @@ pub(super) struct Network {
     pub(super) name: String,
     pub(super) driver: String,
     pub(super) dns_enabled: bool,
-    #[serde(deserialize_with = "nullable")]
-    pub(super) labels: Strings,
-}
-
-/// A volume.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-pub(super) struct Volume {
-    pub(super) name: String,
     #[serde(deserialize_with = "nullable")]
     pub(super) labels: Strings,
 }
@@ -309,42 +239,10 @@ pub(super) struct InterfaceStats {
     pub(super) tx_bytes: u64,
 }
 
-/// The id of what was made.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-pub(super) struct MadeId {
-    pub(super) id: String,
-}
-
 /// `GET /exec/{id}/json`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub(super) struct ExecState {
     pub(super) running: bool,
     pub(super) exit_code: i32,
-}
-
-/// A line of `GET /events`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Event {
-    #[serde(rename = "Type")]
-    pub(super) kind: String,
-    #[serde(rename = "Action")]
-    pub(super) action: String,
-    #[serde(rename = "Actor")]
-    pub(super) actor: Actor,
-    #[serde(rename = "timeNano")]
-    pub(super) time_nano: i64,
-}
-
-/// What it happened to.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Actor {
-    #[serde(rename = "ID")]
-    pub(super) id: String,
-    /// The labels, with some of the engine's own among them.
-    #[serde(rename = "Attributes", deserialize_with = "nullable")]
-    pub(super) attributes: Strings,
 }

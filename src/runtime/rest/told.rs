@@ -2,8 +2,9 @@
 
 use std::fs;
 
+use super::wire::PortMap;
 use crate::model::state::Health;
-use crate::model::workload::Protocol;
+use crate::model::workload::{PortSpec, Protocol};
 
 /// Milliseconds since the epoch of seconds; 0 for what is before it.
 pub fn seconds(since_epoch: i64) -> u64 {
@@ -48,6 +49,20 @@ pub fn protocol_word(protocol: Protocol) -> &'static str {
         Protocol::Udp => "udp",
         Protocol::Sctp => "sctp",
     }
+}
+
+/// Published ports; those of protocols that are none of ours are left out.
+pub fn bindings(ports: &PortMap) -> Vec<PortSpec> {
+    let mut published = Vec::new();
+    for (inside, hosts) in ports {
+        let (port, protocol) = inside.split_once('/').unwrap_or((inside, "tcp"));
+        let (Ok(container_port), Some(protocol)) = (port.parse(), protocol_of(protocol)) else { continue };
+        for host in hosts.iter().flatten() {
+            let (host_ip, host_port) = (host.host_ip.clone(), host.host_port.parse().ok());
+            published.push(PortSpec { host_ip, host_port, container_port, protocol });
+        }
+    }
+    published
 }
 
 /// The cgroup of a process as the kernel tells it; empty where there is none such.
