@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use nix::fcntl::OFlag;
 
-use super::client::{Answer, Client, Failure, parse};
+use super::client::Client;
 use super::lifecycle::{self, find};
 use super::request::NetworkConnect;
 use super::wire::Inspect;
@@ -15,7 +15,8 @@ use crate::model::workload::{NetworkMode, labels};
 use crate::runtime::adapter::{
     Call, ContainerConfig, ContainerInstance, MountSource, RtResult, RuntimeError, unsupported,
 };
-use crate::runtime::rest::exchange::{apart, find_cut_off, garbled};
+use crate::runtime::rest::client::{Answer, Failure};
+use crate::runtime::rest::exchange::{apart, find_cut_off, garbled, parse};
 use crate::runtime::rest::wire::{Created, Strings};
 use crate::transport::http::{Method, encode};
 
@@ -51,7 +52,7 @@ pub(super) fn create(
     let document = spec::create(settings, api, config, &image_user, seccomp.as_deref())?;
     let path = format!("/containers/create?name={}", encode(&config.name));
     let created = match client.send(call, OP, Method::Post, &path, Some(&document)) {
-        Ok(Answer::Done(response)) => parse::<Created>(OP, &response)?,
+        Ok(Answer::Done(response)) => parse::<Created>(ENGINE, OP, &response)?,
         Ok(Answer::Unchanged) => return Err(garbled(ENGINE, OP, 304, "nothing was created")),
         Ok(Answer::Refused(failure)) => return Err(refused(client, settings, call, config, failure)),
         Err(error) => {

@@ -5,14 +5,15 @@
 use std::time::{Duration, Instant};
 
 use super::ENGINE;
-use super::client::{Answer, Client, parse};
+use super::client::Client;
 use super::lifecycle::{inspect, path};
 use super::request::{ExecCreate, ExecStart};
 use super::status::status;
 use super::wire::ExecState;
 use crate::cancel::Urge;
 use crate::runtime::adapter::{Call, ExecOutcome, RtResult, RuntimeError};
-use crate::runtime::rest::exchange::{late, not_allowed};
+use crate::runtime::rest::client::Answer;
+use crate::runtime::rest::exchange::{late, not_allowed, parse};
 use crate::runtime::rest::output::Demux;
 use crate::runtime::rest::wire::MadeId;
 use crate::transport::http::{Method, encode};
@@ -32,7 +33,7 @@ pub(super) fn run(client: &Client, call: &Call, id: &str, argv: &[String]) -> Rt
     }
     let create = ExecCreate { cmd: argv, attach_stdout: true, attach_stderr: true };
     let session: MadeId = match client.send(call, "exec", Method::Post, &path(&container.id, "exec"), Some(&create))? {
-        Answer::Done(response) => parse("exec", &response)?,
+        Answer::Done(response) => parse(ENGINE, "exec", &response)?,
         Answer::Unchanged => return Err(not_allowed("exec", id, &state)),
         Answer::Refused(failure) if failure.is_conflict() => {
             return Err(not_allowed("exec", id, &status(&inspect(client, call, &container.id)?.state)));

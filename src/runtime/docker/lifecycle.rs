@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use super::client::{Answer, Client, Failure, parse};
+use super::client::Client;
 use super::wire::{Inspect, Listed, Waited};
 use super::{DockerConfig, ENGINE, is_ours, label_filter, status};
 use crate::cancel::Urge;
@@ -14,7 +14,8 @@ use crate::runtime::adapter::{
     Call, Change, ContainerInstance, ListFilter, RtResult, RuntimeError, StopOptions, unsupported,
 };
 use crate::runtime::rest::asked::missing_capability;
-use crate::runtime::rest::exchange::{NO_BODY, apart, not_allowed};
+use crate::runtime::rest::client::{Answer, Failure};
+use crate::runtime::rest::exchange::{NO_BODY, apart, not_allowed, parse};
 use crate::runtime::rest::lifecycle::{self, Acted, Containers, FIRST_POLL, Found};
 use crate::transport::http::{Method, encode};
 
@@ -233,7 +234,7 @@ pub(super) fn wait(client: &Client, call: &Call, id: &str) -> RtResult<Option<i3
     lifecycle::await_start(&Own(client), call, &container.id)?;
     let path = path(&container.id, "wait?condition=not-running");
     match client.send(call, "wait", Method::Post, &path, NO_BODY)? {
-        Answer::Done(response) => Ok(i32::try_from(parse::<Waited>("wait", &response)?.status_code).ok()),
+        Answer::Done(response) => Ok(i32::try_from(parse::<Waited>(ENGINE, "wait", &response)?.status_code).ok()),
         Answer::Unchanged => Ok(None),
         Answer::Refused(failure) => Err(failure.into_error()),
     }

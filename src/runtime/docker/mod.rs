@@ -87,7 +87,7 @@ pub struct Docker {
 impl Docker {
     /// An adapter for the engine, which need not run yet.
     pub fn new(config: DockerConfig) -> Self {
-        let client = Client::new(&config);
+        let client = Client::new(config.sockets());
         Self { settings: config, client, known: Mutex::default() }
     }
 }

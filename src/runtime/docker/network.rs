@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::client::{Answer, Client};
+use super::client::Client;
 use super::request::{NetworkConnect, NetworkCreate};
 use super::wire::{Listed, Network};
 use super::{DockerConfig, is_ours, owner_of, spec};
 use crate::runtime::adapter::{Call, Change, NetworkSpec, RtResult};
+use crate::runtime::rest::client::Answer;
 use crate::runtime::rest::exchange::NO_BODY;
 use crate::transport::http::{Method, encode};
 

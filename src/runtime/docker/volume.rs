@@ -1,11 +1,12 @@
 //! Volumes of ours: known by our node label; one that is not ours is never touched.
 
-use super::client::{Answer, Client};
+use super::client::Client;
 use super::request::VolumeCreate;
 use super::wire::Volumes;
 use super::{DockerConfig, is_ours, label_filter, owner_of, spec};
 use crate::model::workload::labels;
 use crate::runtime::adapter::{Call, Change, RtResult, RuntimeError, VolumeSpec};
+use crate::runtime::rest::client::Answer;
 use crate::runtime::rest::exchange::NO_BODY;
 use crate::runtime::rest::wire::{Strings, Volume};
 use crate::transport::http::{Method, encode};

@@ -10,13 +10,6 @@ use serde::Deserialize;
 
 use crate::runtime::rest::wire::{Addresses, HealthState, PortMap, Strings, Volume, nullable};
 
-/// The document of a refusal.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Refusal {
-    pub(super) message: String,
-}
-
 /// `GET /version`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]

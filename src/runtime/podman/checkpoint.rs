@@ -12,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::client::{Client, Failure};
+use super::client::{Client, is_state};
 use super::create::path;
 use super::lifecycle::{self, inspect};
 use super::wire::Inspect;
@@ -20,6 +20,7 @@ use super::{ENGINE, status};
 use crate::clock::Deadline;
 use crate::runtime::adapter::{Call, Change, CheckpointImage, RestoreTo, RtResult, RuntimeError, unsupported};
 use crate::runtime::processes::{Which, end_trees, thaw_group_of};
+use crate::runtime::rest::client::Failure;
 use crate::runtime::rest::exchange::{apart, not_allowed};
 use crate::transport::http::Method;
 
@@ -45,7 +46,7 @@ pub(super) fn checkpoint(client: &Client, call: &Call, id: &str) -> RtResult<Che
     }
     match client.act(call, OP, Method::Post, &path(&container.id, OP)) {
         Ok(Ok(_)) => Ok(image(Path::new(&container.static_dir))),
-        Ok(Err(failure)) if failure.is_state() => {
+        Ok(Err(failure)) if is_state(&failure) => {
             let now = status::status(&inspect(client, call, &container.id)?.state);
             Err(not_allowed(OP, id, &now))
         }

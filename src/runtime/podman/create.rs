@@ -1,6 +1,6 @@
 //! Creating a container: the image, the checks that need the engine, the request, and what of it did not take effect.
 
-use super::client::{Answer, Client, Failure, parse};
+use super::client::{Client, is_taken};
 use super::lifecycle::{self, find};
 use super::wire::Inspect;
 use super::{ENGINE, PodmanConfig, image, spec, status};
@@ -8,7 +8,8 @@ use crate::model::workload::labels;
 use crate::runtime::adapter::{
     Call, ContainerConfig, ContainerInstance, MountSource, RtResult, RuntimeError, unsupported,
 };
-use crate::runtime::rest::exchange::{apart, find_cut_off};
+use crate::runtime::rest::client::{Answer, Failure};
+use crate::runtime::rest::exchange::{apart, find_cut_off, garbled, parse};
 use crate::runtime::rest::wire::{Created, Strings, Volume};
 use crate::transport::http::{Method, encode};
 
@@ -38,8 +39,8 @@ pub(super) fn create(
     let image_user = image::find(client, call, &config.spec.image)?.unwrap_or_default().user;
     let generator = spec::generator(settings, api, config, &image_user)?;
     let created = match client.send(call, OP, Method::Post, "/containers/create", Some(&generator)) {
-        Ok(Answer::Done(response)) => parse::<Created>(OP, &response)?,
-        Ok(Answer::Unchanged) => return Err(super::client::garbled(OP, 304, "nothing was created")),
+        Ok(Answer::Done(response)) => parse::<Created>(ENGINE, OP, &response)?,
+        Ok(Answer::Unchanged) => return Err(garbled(ENGINE, OP, 304, "nothing was created")),
         Ok(Answer::Refused(failure)) => return Err(refused(client, settings, call, config, failure)),
         Err(error) => {
             remove_cut_off(client, &generator.name, &generator.labels);
@@ -79,7 +80,7 @@ fn refused(
     config: &ContainerConfig,
     failure: Failure,
 ) -> RuntimeError {
-    if failure.is_taken() {
+    if is_taken(&failure) {
         return match find(client, call, &config.name) {
             Ok(Some(holder)) => taken(settings, &config.name, &holder),
             _ => RuntimeError::AlreadyExists { what: format!("container '{}'", config.name), detail: String::new() },

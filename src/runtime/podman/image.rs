@@ -34,12 +34,14 @@ fn is_qualified(image: &str) -> bool {
 }
 
 fn pull(client: &Client, call: &Call, image: &str) -> RtResult<()> {
-    let path = if is_qualified(image) {
-        format!("/v1.40/images/create?fromImage={}", encode(image))
+    let op = pull_op(image);
+    let opened = if is_qualified(image) {
+        let target = format!("/v1.40/images/create?fromImage={}", encode(image));
+        client.stream_at(call, &op, Method::Post, &target, NO_BODY)
     } else {
-        format!("/images/pull?reference={}", encode(image))
+        let path = format!("/images/pull?reference={}", encode(image));
+        client.stream(call, &op, Method::Post, &path, NO_BODY)
     };
-    let opened = client.stream(call, &pull_op(image), Method::Post, &path, NO_BODY);
     rest::image::follow(ENGINE, call, image, opened)
 }
 

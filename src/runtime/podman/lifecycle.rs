@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::client::{Answer, Client, Failure, parse};
+use super::client::{Client, is_state};
 use super::create::path;
 use super::wire::{Inspect, Listed, Report};
 use super::{ENGINE, PodmanConfig, pod, status};
@@ -11,7 +11,8 @@ use crate::cancel::Urge;
 use crate::model::state::{Allowed, ContainerStatus, Transition};
 use crate::model::workload::labels;
 use crate::runtime::adapter::{Call, Change, ContainerInstance, ListFilter, RtResult, RuntimeError, StopOptions};
-use crate::runtime::rest::exchange::{NO_BODY, not_allowed};
+use crate::runtime::rest::client::{Answer, Failure};
+use crate::runtime::rest::exchange::{NO_BODY, not_allowed, parse};
 use crate::runtime::rest::lifecycle::{self, Acted, Containers, FIRST_POLL, Found, SLOWEST_POLL};
 use crate::transport::http::{Method, encode};
 
@@ -73,7 +74,7 @@ impl Containers for Own<'_> {
         match post(self.0, call, op, id, verb)? {
             Ok(true) => Ok(Acted::Done),
             Ok(false) => Ok(Acted::Unchanged),
-            Err(failure) if failure.is_state() => Ok(Acted::WrongState),
+            Err(failure) if is_state(&failure) => Ok(Acted::WrongState),
             Err(failure) => Err(failure.into_error()),
         }
     }
@@ -171,7 +172,8 @@ pub(super) fn delete(client: &Client, call: &Call, id: &str, force: bool) -> RtR
     match client.send(call, "remove", Method::Delete, &target, NO_BODY)? {
         Answer::Done(response) => {
             // Version 4 answers 204 on some paths, without a report.
-            let reports: Vec<Report> = if response.body.is_empty() { Vec::new() } else { parse("remove", &response)? };
+            let reports: Vec<Report> =
+                if response.body.is_empty() { Vec::new() } else { parse(ENGINE, "remove", &response)? };
             match reports.iter().find(|report| !report.err.is_null()) {
                 Some(report) => Err(RuntimeError::Engine {
                     engine: ENGINE.to_owned(),
@@ -184,7 +186,7 @@ pub(super) fn delete(client: &Client, call: &Call, id: &str, force: bool) -> RtR
         }
         Answer::Unchanged => Ok(Change::Unchanged),
         Answer::Refused(failure) if failure.is_missing() => Ok(Change::Unchanged),
-        Answer::Refused(failure) if failure.is_state() => {
+        Answer::Refused(failure) if is_state(&failure) => {
             let state = status::status(&inspect(client, call, id)?.state);
             Err(not_allowed("remove", id, &state))
         }
@@ -198,7 +200,7 @@ pub(super) fn wait(client: &Client, call: &Call, id: &str) -> RtResult<Option<i3
     lifecycle::await_start(&Own(client), call, &container.id)?;
     let path = path(&container.id, &format!("wait?condition=exited&condition=stopped&interval={WAIT_INTERVAL}"));
     match client.send(call, "wait", Method::Post, &path, NO_BODY)? {
-        Answer::Done(response) => Ok(Some(parse::<i32>("wait", &response)?).filter(|code| *code >= 0)),
+        Answer::Done(response) => Ok(Some(parse::<i32>(ENGINE, "wait", &response)?).filter(|code| *code >= 0)),
         Answer::Unchanged => Ok(None),
         Answer::Refused(failure) => Err(failure.into_error()),
     }

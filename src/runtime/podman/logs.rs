@@ -7,12 +7,13 @@
 //! it is first read: opening it does not wait for a container that says nothing.
 
 use super::ENGINE;
-use super::client::{Client, Later};
+use super::client::{Client, Libpod};
 use super::create::path;
 use super::lifecycle::inspect;
 use super::status::status;
 use crate::model::state::ContainerStatus;
 use crate::runtime::adapter::{BlockingStream, Call, LogChunk, LogOptions, RtResult};
+use crate::runtime::rest::client::Later;
 use crate::runtime::rest::exchange::NO_BODY;
 use crate::runtime::rest::output::{Chunks, Demux, logs_query};
 use crate::transport::http::Method;
@@ -40,7 +41,7 @@ pub(super) fn open(client: &Client, call: &Call, id: &str, options: &LogOptions)
 /// Where the chunks come from.
 enum Source {
     /// Asked for at the first read.
-    Later(Later),
+    Later(Later<Libpod>),
     /// Under way.
     Open(Box<Chunks>),
     /// At its end, or failed.

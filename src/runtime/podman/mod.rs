@@ -111,7 +111,7 @@ pub struct Podman {
 impl Podman {
     /// An adapter for the service, which need not run yet.
     pub fn new(config: PodmanConfig) -> Self {
-        let client = Client::new(&config);
+        let client = Client::new(config.sockets());
         Self { settings: config, client, known: Mutex::default() }
     }
 }

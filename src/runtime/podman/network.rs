@@ -1,11 +1,12 @@
 //! Networks of ours: known by our node label; one that is not ours is never touched.
 
-use super::client::{Answer, Client, parse};
+use super::client::Client;
 use super::wire::{Listed, Network, Report};
 use super::{ENGINE, PodmanConfig, owner_of, spec};
 use crate::model::workload::labels;
 use crate::runtime::adapter::{Call, Change, NetworkSpec, RtResult, RuntimeError};
-use crate::runtime::rest::exchange::NO_BODY;
+use crate::runtime::rest::client::Answer;
+use crate::runtime::rest::exchange::{NO_BODY, parse};
 use crate::runtime::rest::wire::Strings;
 use crate::transport::http::{Method, encode};
 
@@ -37,7 +38,7 @@ pub(super) fn ensure(client: &Client, settings: &PodmanConfig, call: &Call, netw
         Answer::Done(_) => Ok(Change::Changed),
         Answer::Unchanged => Ok(Change::Unchanged),
         // Another workload's action was faster.
-        Answer::Refused(failure) if failure.status == 409 => {
+        Answer::Refused(failure) if failure.is_conflict() => {
             known(find(client, call, &network.name)?)?.ok_or_else(|| failure.into_error())
         }
         Answer::Refused(failure) => Err(failure.into_error()),
@@ -53,7 +54,7 @@ pub(super) fn remove(client: &Client, settings: &PodmanConfig, call: &Call, name
     let path = format!("/networks/{}?force=false", encode(name));
     match client.send(call, "network remove", Method::Delete, &path, NO_BODY)? {
         Answer::Done(response) => {
-            let reports: Vec<Report> = parse("network remove", &response)?;
+            let reports: Vec<Report> = parse(ENGINE, "network remove", &response)?;
             match reports.iter().find(|report| !report.err.is_null()) {
                 None => Ok(Change::Changed),
                 // Version 5 says so with 200. A container may have joined meanwhile.

@@ -4,14 +4,15 @@
 
 use std::time::Duration;
 
-use super::client::{Answer, Client, parse};
+use super::client::{Client, is_taken};
 use super::request::PodCreate;
 use super::spec::{self, network_part};
 use super::wire::{Pod, PodMember, Report};
 use super::{ENGINE, INFRA_ROLE, PodmanConfig, is_of_workload, label_filter, lifecycle, owner_of};
 use crate::model::workload::{NetworkMode, labels};
 use crate::runtime::adapter::{Call, Change, PodSpec, RtResult, RuntimeError, StopOptions};
-use crate::runtime::rest::exchange::{NO_BODY, apart, find_cut_off};
+use crate::runtime::rest::client::Answer;
+use crate::runtime::rest::exchange::{NO_BODY, apart, find_cut_off, parse};
 use crate::transport::http::{Method, encode};
 
 /// What an infra container has to end on SIGTERM; it does nothing that could be lost.
@@ -41,7 +42,7 @@ pub(super) fn ensure(client: &Client, settings: &PodmanConfig, call: &Call, pod:
         Ok(Answer::Done(_)) => Ok(Change::Changed),
         Ok(Answer::Unchanged) => Ok(Change::Unchanged),
         // Another action was faster.
-        Ok(Answer::Refused(failure)) if failure.is_taken() => {
+        Ok(Answer::Refused(failure)) if is_taken(&failure) => {
             known(find(client, call, &pod.name)?)?.ok_or_else(|| failure.into_error())
         }
         Ok(Answer::Refused(failure)) => {
@@ -112,7 +113,7 @@ pub(super) fn remove(client: &Client, settings: &PodmanConfig, call: &Call, name
     let path = format!("/pods/{}?force=false&timeout=0", encode(name));
     match client.send(call, "pod remove", Method::Delete, &path, NO_BODY)? {
         Answer::Done(response) => {
-            let report: Report = parse("pod remove", &response)?;
+            let report: Report = parse(ENGINE, "pod remove", &response)?;
             if report.err.is_null() {
                 return Ok(Change::Changed);
             }

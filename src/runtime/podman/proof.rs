@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::client::{Answer, Client, parse};
+use super::client::Client;
 use super::create::path;
 use super::request::{BindMount, LogConfiguration, Namespace};
 use super::{ENGINE, PodmanConfig, checkpoint, lifecycle};
@@ -17,7 +17,8 @@ use crate::cancel::Urge;
 use crate::clock::Deadline;
 use crate::model::workload::labels;
 use crate::runtime::adapter::{Call, RestoreTo, RtResult, RuntimeError, unsupported};
-use crate::runtime::rest::exchange::{NO_BODY, apart, not_allowed};
+use crate::runtime::rest::client::Answer;
+use crate::runtime::rest::exchange::{NO_BODY, apart, garbled, not_allowed, parse};
 use crate::runtime::rest::wire::{MadeId, Strings};
 use crate::transport::http::Method;
 
@@ -106,8 +107,8 @@ fn run(client: &Client, settings: &PodmanConfig, call: &Call, name: &str, root: 
         oci_runtime: settings.runtime.clone(),
     };
     let id = match client.send(call, OP, Method::Post, "/containers/create", Some(&tiny))? {
-        Answer::Done(response) => parse::<MadeId>(OP, &response)?.id,
-        Answer::Unchanged => return Err(super::client::garbled(OP, 304, "nothing was created")),
+        Answer::Done(response) => parse::<MadeId>(ENGINE, OP, &response)?.id,
+        Answer::Unchanged => return Err(garbled(ENGINE, OP, 304, "nothing was created")),
         Answer::Refused(failure) => return Err(failure.into_error()),
     };
     match client.send(call, "start", Method::Post, &path(&id, "start"), NO_BODY)? {

@@ -1,10 +1,11 @@
 //! Volumes of ours: known by our node label; one that is not ours is never touched.
 
-use super::client::{Answer, Client};
+use super::client::{Client, is_taken};
 use super::request::VolumeCreate;
 use super::{PodmanConfig, is_of_workload, label_filter, owner_of, spec};
 use crate::model::workload::labels;
 use crate::runtime::adapter::{Call, Change, RtResult, RuntimeError, VolumeSpec};
+use crate::runtime::rest::client::Answer;
 use crate::runtime::rest::exchange::NO_BODY;
 use crate::runtime::rest::wire::{Strings, Volume};
 use crate::transport::http::{Method, encode};
@@ -37,7 +38,7 @@ pub(super) fn ensure(client: &Client, settings: &PodmanConfig, call: &Call, volu
         Answer::Done(_) => Ok(Change::Changed),
         Answer::Unchanged => Ok(Change::Unchanged),
         // Another workload's action was faster.
-        Answer::Refused(failure) if failure.is_taken() => {
+        Answer::Refused(failure) if is_taken(&failure) => {
             known(find(client, call, &volume.name)?)?.ok_or_else(|| failure.into_error())
         }
         Answer::Refused(failure) => Err(failure.into_error()),
@@ -82,7 +83,7 @@ pub(super) fn remove(client: &Client, settings: &PodmanConfig, call: &Call, name
         Answer::Done(_) => Ok(Change::Changed),
         Answer::Unchanged => Ok(Change::Unchanged),
         Answer::Refused(failure) if failure.is_missing() => Ok(Change::Unchanged),
-        Answer::Refused(failure) if failure.status == 409 => Err(RuntimeError::InvalidState {
+        Answer::Refused(failure) if failure.is_conflict() => Err(RuntimeError::InvalidState {
             op: "volume remove".to_owned(),
             id: name.to_owned(),
             state: "in use".to_owned(),

@@ -10,14 +10,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::runtime::rest::wire::{Addresses, HealthState, PortMap, Strings, nullable};
 
-/// The document of a refusal. The compat paths give the message alone.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Refusal {
-    pub(super) cause: String,
-    pub(super) message: String,
-}
-
 /// `GET /info`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
