@@ -7,17 +7,17 @@ use std::os::unix::fs::OpenOptionsExt;
 use nix::fcntl::OFlag;
 
 use super::client::Client;
-use super::lifecycle::{self, find};
+use super::lifecycle::{self, Own, find};
 use super::request::NetworkConnect;
-use super::wire::Inspect;
-use super::{DockerConfig, ENGINE, image, is_ours, network, spec, status, volume};
-use crate::model::workload::{NetworkMode, labels};
+use super::{DockerConfig, ENGINE, image, network, spec, status, volume};
+use crate::model::workload::NetworkMode;
 use crate::runtime::adapter::{
     Call, ContainerConfig, ContainerInstance, MountSource, RtResult, RuntimeError, unsupported,
 };
-use crate::runtime::rest::client::{Answer, Failure};
-use crate::runtime::rest::exchange::{apart, find_cut_off, garbled, parse};
-use crate::runtime::rest::wire::{Created, Strings};
+use crate::runtime::rest::client::Answer;
+use crate::runtime::rest::create::{discard, refused, remove_cut_off, taken};
+use crate::runtime::rest::exchange::{garbled, parse};
+use crate::runtime::rest::wire::Created;
 use crate::transport::http::{Method, encode};
 
 const OP: &str = "create";
@@ -38,7 +38,7 @@ pub(super) fn create(
         return Err(RuntimeError::InvalidSpec { reason: "name: is empty".to_owned() });
     }
     if let Some(holder) = find(client, call, &config.name)? {
-        return Err(taken(settings, &config.name, &holder));
+        return Err(taken(&settings.node, &config.name, &holder.config.labels));
     }
     let seccomp = config.spec.security.seccomp_profile.as_deref().map(seccomp).transpose()?;
     let user_of_image = config.spec.security.run_as_non_root || config.spec.security.run_as_group.is_some();
@@ -54,13 +54,16 @@ pub(super) fn create(
     let created = match client.send(call, OP, Method::Post, &path, Some(&document)) {
         Ok(Answer::Done(response)) => parse::<Created>(ENGINE, OP, &response)?,
         Ok(Answer::Unchanged) => return Err(garbled(ENGINE, OP, 304, "nothing was created")),
-        Ok(Answer::Refused(failure)) => return Err(refused(client, settings, call, config, failure)),
+        Ok(Answer::Refused(failure)) => {
+            let is_taken = failure.is_conflict();
+            return Err(refused(&Own(client), call, &settings.node, &config.name, failure, is_taken));
+        }
         Err(error) => {
-            remove_cut_off(client, &config.name, &document.labels);
+            remove_cut_off(&Own(client), &config.name, &document.labels);
             return Err(error);
         }
     };
-    accept(client, call, config, &created).inspect_err(|_| discard(client, &created.id))
+    accept(client, call, config, &created).inspect_err(|_| discard(&Own(client), &created.id))
 }
 
 /// Docker takes the profile's content; `unconfined` is a word of its own.
@@ -82,17 +85,6 @@ fn seccomp(profile: &str) -> RtResult<String> {
         return Err(refused(format!("has more than {MOST_SECCOMP} bytes")));
     }
     Ok(content)
-}
-
-/// A name that is taken, by whom.
-fn taken(settings: &DockerConfig, name: &str, holder: &Inspect) -> RuntimeError {
-    let workload = holder.config.labels.get(labels::WORKLOAD).map(String::as_str).unwrap_or_default();
-    let detail = match (is_ours(settings, &holder.config.labels), workload) {
-        (true, "") => " and is ours".to_owned(),
-        (true, workload) => format!(" and belongs to workload '{workload}'"),
-        (false, _) => " and is not ours".to_owned(),
-    };
-    RuntimeError::AlreadyExists { what: format!("container '{name}'"), detail }
 }
 
 /// Docker would make a missing volume by itself, without our labels, so that nobody would ever delete it.
@@ -117,22 +109,6 @@ fn networks_are_there(client: &Client, call: &Call, config: &ContainerConfig) ->
     Ok(())
 }
 
-fn refused(
-    client: &Client,
-    settings: &DockerConfig,
-    call: &Call,
-    config: &ContainerConfig,
-    failure: Failure,
-) -> RuntimeError {
-    if failure.is_conflict() {
-        return match find(client, call, &config.name) {
-            Ok(Some(holder)) => taken(settings, &config.name, &holder),
-            _ => RuntimeError::AlreadyExists { what: format!("container '{}'", config.name), detail: String::new() },
-        };
-    }
-    failure.into_error()
-}
-
 /// Looks at what Docker dropped without refusing, joins further networks, then looks at the container itself.
 fn accept(client: &Client, call: &Call, config: &ContainerConfig, created: &Created) -> RtResult<ContainerInstance> {
     for warning in &created.warnings {
@@ -148,22 +124,6 @@ fn accept(client: &Client, call: &Call, config: &ContainerConfig, created: &Crea
         }
     }
     Ok(status::instance(lifecycle::inspect(client, call, &created.id)?))
-}
-
-/// Deletes what was created and cannot be kept.
-fn discard(client: &Client, id: &str) {
-    if let Err(error) = apart(|call| lifecycle::delete(client, call, id, true)) {
-        log::error!("container '{id}' was created, cannot be kept and could not be removed: {error}");
-    }
-}
-
-/// After a create whose answer never came: deletes the container if the engine made it all the same. The name was free
-/// just before, so one with exactly our labels is that of this request.
-fn remove_cut_off(client: &Client, name: &str, labels: &Strings) {
-    let Some(found) = find_cut_off(|call| find(client, call, name)) else { return };
-    if labels.iter().all(|(key, value)| found.config.labels.get(key) == Some(value)) {
-        discard(client, &found.id);
-    }
 }
 
 #[cfg(test)]

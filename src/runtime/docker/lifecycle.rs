@@ -16,13 +16,8 @@ use crate::runtime::adapter::{
 use crate::runtime::rest::asked::missing_capability;
 use crate::runtime::rest::client::{Answer, Failure};
 use crate::runtime::rest::exchange::{NO_BODY, apart, not_allowed, parse};
-use crate::runtime::rest::lifecycle::{self, Acted, Containers, FIRST_POLL, Found};
+use crate::runtime::rest::lifecycle::{self, Acted, Containers, FIRST_POLL, Found, path};
 use crate::transport::http::{Method, encode};
-
-/// The path of a container's resource.
-pub(super) fn path(id: &str, what: &str) -> String {
-    format!("/containers/{}/{what}", encode(id))
-}
 
 /// The container of exactly this id or name; `None` where there is none. Docker itself also takes the beginning of an
 /// id, which might be another container's.
@@ -46,11 +41,15 @@ pub(super) fn inspect(client: &Client, call: &Call, id: &str) -> RtResult<Inspec
 }
 
 /// Docker's containers.
-struct Own<'a>(&'a Client);
+pub(super) struct Own<'a>(pub(super) &'a Client);
 
 impl Containers for Own<'_> {
     fn look(&self, call: &Call, id: &str) -> RtResult<Option<Found>> {
-        let found = |container: Inspect| Found { status: status::status(&container.state), id: container.id };
+        let found = |container: Inspect| Found {
+            status: status::status(&container.state),
+            id: container.id,
+            labels: container.config.labels,
+        };
         Ok(find(self.0, call, id)?.map(found))
     }
 
@@ -66,6 +65,10 @@ impl Containers for Own<'_> {
             },
             Answer::Refused(failure) => Err(refusal(failure)),
         }
+    }
+
+    fn delete(&self, call: &Call, id: &str) -> RtResult<Change> {
+        delete(self.0, call, id, true)
     }
 }
 

@@ -2,12 +2,13 @@
 
 use super::ENGINE;
 use super::client::Client;
-use super::lifecycle::{inspect, path};
+use super::lifecycle::inspect;
 use super::status::status;
 use super::wire::{InterfaceStats, Stats};
 use crate::runtime::adapter::{BlockingStream, Call, ContainerStats, EngineEvent, EngineEventKind, RtResult};
 use crate::runtime::rest::events::{since_now, stream};
 use crate::runtime::rest::exchange::{NO_BODY, not_allowed};
+use crate::runtime::rest::lifecycle::path;
 use crate::runtime::rest::wire::{Event, Strings};
 use crate::transport::http::{Method, encode};
 

@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::client::{Client, is_state};
-use super::create::path;
 use super::lifecycle::{self, inspect};
 use super::wire::Inspect;
 use super::{ENGINE, status};
@@ -22,6 +21,7 @@ use crate::runtime::adapter::{Call, Change, CheckpointImage, RestoreTo, RtResult
 use crate::runtime::processes::{Which, end_trees, thaw_group_of};
 use crate::runtime::rest::client::Failure;
 use crate::runtime::rest::exchange::{apart, not_allowed};
+use crate::runtime::rest::lifecycle::path;
 use crate::transport::http::Method;
 
 /// The folder of CRIU's files.

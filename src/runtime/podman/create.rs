@@ -1,17 +1,16 @@
 //! Creating a container: the image, the checks that need the engine, the request, and what of it did not take effect.
 
 use super::client::{Client, is_taken};
-use super::lifecycle::{self, find};
-use super::wire::Inspect;
+use super::lifecycle::{self, Own, find};
 use super::{ENGINE, PodmanConfig, image, spec, status};
-use crate::model::workload::labels;
 use crate::runtime::adapter::{
     Call, ContainerConfig, ContainerInstance, MountSource, RtResult, RuntimeError, unsupported,
 };
-use crate::runtime::rest::client::{Answer, Failure};
-use crate::runtime::rest::exchange::{apart, find_cut_off, garbled, parse};
-use crate::runtime::rest::wire::{Created, Strings, Volume};
-use crate::transport::http::{Method, encode};
+use crate::runtime::rest::client::Answer;
+use crate::runtime::rest::create::{discard, refused, remove_cut_off, taken};
+use crate::runtime::rest::exchange::{garbled, parse};
+use crate::runtime::rest::wire::{Created, Volume};
+use crate::transport::http::Method;
 
 const OP: &str = "create";
 
@@ -28,7 +27,7 @@ pub(super) fn create(
         return Err(RuntimeError::InvalidSpec { reason: "name: is empty".to_owned() });
     }
     if let Some(holder) = find(client, call, &config.name)? {
-        return Err(taken(settings, &config.name, &holder));
+        return Err(taken(&settings.node, &config.name, &holder.config.labels));
     }
     let user_of_image = config.spec.security.run_as_non_root || config.spec.security.run_as_group.is_some();
     if !user_of_image {
@@ -41,24 +40,16 @@ pub(super) fn create(
     let created = match client.send(call, OP, Method::Post, "/containers/create", Some(&generator)) {
         Ok(Answer::Done(response)) => parse::<Created>(ENGINE, OP, &response)?,
         Ok(Answer::Unchanged) => return Err(garbled(ENGINE, OP, 304, "nothing was created")),
-        Ok(Answer::Refused(failure)) => return Err(refused(client, settings, call, config, failure)),
+        Ok(Answer::Refused(failure)) => {
+            let is_taken = is_taken(&failure);
+            return Err(refused(&Own(client), call, &settings.node, &config.name, failure, is_taken));
+        }
         Err(error) => {
-            remove_cut_off(client, &generator.name, &generator.labels);
+            remove_cut_off(&Own(client), &generator.name, &generator.labels);
             return Err(error);
         }
     };
-    accept(client, call, config, &created).inspect_err(|_| discard(client, &created.id))
-}
-
-/// A name that is taken, by whom.
-fn taken(settings: &PodmanConfig, name: &str, holder: &Inspect) -> RuntimeError {
-    let label = |key: &str| holder.config.labels.get(key).map(String::as_str).unwrap_or_default();
-    let detail = match (label(labels::NODE) == settings.node, label(labels::WORKLOAD)) {
-        (true, "") => " and is ours".to_owned(),
-        (true, workload) => format!(" and belongs to workload '{workload}'"),
-        (false, _) => " and is not ours".to_owned(),
-    };
-    RuntimeError::AlreadyExists { what: format!("container '{name}'"), detail }
+    accept(client, call, config, &created).inspect_err(|_| discard(&Own(client), &created.id))
 }
 
 /// Podman would make a missing volume by itself, without our labels, so that nobody would ever delete it.
@@ -71,22 +62,6 @@ fn volumes_are_there(client: &Client, call: &Call, config: &ContainerConfig) -> 
         }
     }
     Ok(())
-}
-
-fn refused(
-    client: &Client,
-    settings: &PodmanConfig,
-    call: &Call,
-    config: &ContainerConfig,
-    failure: Failure,
-) -> RuntimeError {
-    if is_taken(&failure) {
-        return match find(client, call, &config.name) {
-            Ok(Some(holder)) => taken(settings, &config.name, &holder),
-            _ => RuntimeError::AlreadyExists { what: format!("container '{}'", config.name), detail: String::new() },
-        };
-    }
-    failure.into_error()
 }
 
 /// Looks at what Podman dropped without refusing, then at the container itself.
@@ -103,25 +78,4 @@ fn accept(client: &Client, call: &Call, config: &ContainerConfig, created: &Crea
         return Err(unsupported(ENGINE, what));
     }
     Ok(status::instance(inspect))
-}
-
-/// Deletes what was created and cannot be kept.
-fn discard(client: &Client, id: &str) {
-    if let Err(error) = apart(|call| lifecycle::delete(client, call, id, true)) {
-        log::error!("container '{id}' was created, cannot be kept and could not be removed: {error}");
-    }
-}
-
-/// After a create whose answer never came: deletes the container if the engine made it all the same. The name was free
-/// just before, so one with exactly our labels is that of this request.
-fn remove_cut_off(client: &Client, name: &str, labels: &Strings) {
-    let Some(found) = find_cut_off(|call| find(client, call, name)) else { return };
-    if labels.iter().all(|(key, value)| found.config.labels.get(key) == Some(value)) {
-        discard(client, &found.id);
-    }
-}
-
-/// The path of a container's resource.
-pub(super) fn path(id: &str, what: &str) -> String {
-    format!("/containers/{}/{what}", encode(id))
 }

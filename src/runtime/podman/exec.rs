@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use super::ENGINE;
 use super::client::{Client, is_state};
-use super::create::path;
 use super::lifecycle::inspect;
 use super::request::{ExecCreate, ExecStart};
 use super::status::status;
@@ -15,6 +14,7 @@ use crate::cancel::Urge;
 use crate::runtime::adapter::{Call, ExecOutcome, RtResult, RuntimeError};
 use crate::runtime::rest::client::Answer;
 use crate::runtime::rest::exchange::{late, not_allowed, parse};
+use crate::runtime::rest::lifecycle::path;
 use crate::runtime::rest::output::Demux;
 use crate::runtime::rest::wire::MadeId;
 use crate::transport::http::{Method, encode};

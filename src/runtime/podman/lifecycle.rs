@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use super::client::{Client, is_state};
-use super::create::path;
 use super::wire::{Inspect, Listed, Report};
 use super::{ENGINE, PodmanConfig, pod, status};
 use crate::cancel::Urge;
@@ -13,7 +12,7 @@ use crate::model::workload::labels;
 use crate::runtime::adapter::{Call, Change, ContainerInstance, ListFilter, RtResult, RuntimeError, StopOptions};
 use crate::runtime::rest::client::{Answer, Failure};
 use crate::runtime::rest::exchange::{NO_BODY, not_allowed, parse};
-use crate::runtime::rest::lifecycle::{self, Acted, Containers, FIRST_POLL, Found, SLOWEST_POLL};
+use crate::runtime::rest::lifecycle::{self, Acted, Containers, FIRST_POLL, Found, SLOWEST_POLL, path};
 use crate::transport::http::{Method, encode};
 
 /// How long the network and the mounts of a container that has ended may take to be gone: some hundred milliseconds
@@ -62,11 +61,15 @@ fn post(client: &Client, call: &Call, op: &str, id: &str, what: &str) -> RtResul
 }
 
 /// Podman's containers.
-struct Own<'a>(&'a Client);
+pub(super) struct Own<'a>(pub(super) &'a Client);
 
 impl Containers for Own<'_> {
     fn look(&self, call: &Call, id: &str) -> RtResult<Option<Found>> {
-        let found = |container: Inspect| Found { status: status::status(&container.state), id: container.id };
+        let found = |container: Inspect| Found {
+            status: status::status(&container.state),
+            id: container.id,
+            labels: container.config.labels,
+        };
         Ok(find(self.0, call, id)?.map(found))
     }
 
@@ -77,6 +80,10 @@ impl Containers for Own<'_> {
             Err(failure) if is_state(&failure) => Ok(Acted::WrongState),
             Err(failure) => Err(failure.into_error()),
         }
+    }
+
+    fn delete(&self, call: &Call, id: &str) -> RtResult<Change> {
+        delete(self.0, call, id, true)
     }
 }
 

@@ -10,7 +10,6 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::client::Client;
-use super::create::path;
 use super::request::{BindMount, LogConfiguration, Namespace};
 use super::{ENGINE, PodmanConfig, checkpoint, lifecycle};
 use crate::cancel::Urge;
@@ -19,6 +18,7 @@ use crate::model::workload::labels;
 use crate::runtime::adapter::{Call, RestoreTo, RtResult, RuntimeError, unsupported};
 use crate::runtime::rest::client::Answer;
 use crate::runtime::rest::exchange::{NO_BODY, apart, garbled, not_allowed, parse};
+use crate::runtime::rest::lifecycle::path;
 use crate::runtime::rest::wire::{MadeId, Strings};
 use crate::transport::http::Method;
 

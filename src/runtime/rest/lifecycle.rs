@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::exchange::{late, not_allowed};
+use super::wire::Strings;
 use crate::cancel::Urge;
 use crate::clock::Deadline;
 use crate::model::state::{Allowed, ContainerStatus, Transition};
@@ -34,6 +35,8 @@ pub struct Found {
     pub id: String,
     /// Its state.
     pub status: ContainerStatus,
+    /// Its labels.
+    pub labels: Strings,
 }
 
 /// An engine's containers.
@@ -44,6 +47,14 @@ pub trait Containers {
     /// Carries out `start`, `pause`, `unpause` or `kill?signal=…` on the container with this engine's id. `op` is the
     /// verb as errors call it.
     fn act(&self, call: &Call, op: &str, id: &str, verb: &str) -> RtResult<Acted>;
+
+    /// Deletes the container with this engine's id, also one that runs.
+    fn delete(&self, call: &Call, id: &str) -> RtResult<Change>;
+}
+
+/// The path of a container's resource.
+pub fn path(id: &str, what: &str) -> String {
+    format!("/containers/{}/{what}", encode(id))
 }
 
 /// The container, or `NotFound`.
