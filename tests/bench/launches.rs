@@ -117,5 +117,6 @@ fn syncs_until_now(daemon: &mut DaemonProcess) -> u64 {
 fn wait_for_idle(daemon: &DaemonProcess) {
     let health = actioncontroller::proto::health_grpc::HealthClient::new(channel(&daemon.address()));
     super::calls::check(&health);
+    // What that set off has ended by then.
     std::thread::sleep(Duration::from_millis(50));
 }

@@ -25,6 +25,9 @@ const COUNTS: &str = "i=0; while :; do i=$((i+1)); echo $i >/count; sleep 0.1; d
 const HIBERNATED: WorkloadState = WorkloadState::WORKLOAD_STATE_HIBERNATED;
 const RUNNING: WorkloadState = WorkloadState::WORKLOAD_STATE_RUNNING;
 
+const HIBERNATING: ContainerState = ContainerState::CONTAINER_STATE_HIBERNATING;
+const WAKING: ContainerState = ContainerState::CONTAINER_STATE_WAKING;
+
 /// Restarts come at once, so that one that is not meant to be is seen.
 const EAGER: &str = "actions: {restart_after: 100ms, restart_after_most: 100ms}\n";
 
@@ -233,15 +236,20 @@ fn stop_during_a_checkpoint_ends_it() {
     let daemon = on_sim("{op: checkpoint, delay_ms: 30000}", EAGER);
     daemon.execute(launch(&pod("w", "i", "sleep 1000"))).unwrap();
     begin(&daemon, Verb::VERB_HIBERNATE, "h");
-    until("it hibernates", LIMIT, || {
-        let request = GetWorkloadRequest { name: "w".to_owned(), ..Default::default() };
-        let found = daemon.workloads().get_workload(&request, options()).unwrap();
-        (found.containers[0].state == ContainerState::CONTAINER_STATE_HIBERNATING.into()).then_some(())
-    });
+    await_container(&daemon, HIBERNATING);
     done(&daemon, Verb::VERB_STOP, "w");
     assert_eq!(state(&daemon, "w"), WorkloadState::WORKLOAD_STATE_EXITED);
     let hibernation = until("its end", LIMIT, || outcome(&daemon, "h"));
     assert_ne!(hibernation.state, ActionState::ACTION_STATE_SUCCEEDED.into(), "{hibernation:?}");
+}
+
+/// Waits until the first container of `w` is in this state.
+fn await_container(daemon: &DaemonProcess, state: ContainerState) {
+    until("the container's state", LIMIT, || {
+        let request = GetWorkloadRequest { name: "w".to_owned(), ..Default::default() };
+        let found = daemon.workloads().get_workload(&request, options()).unwrap();
+        (found.containers[0].state == state.into()).then_some(())
+    });
 }
 
 /// Begins the verb on `w` under this id.
@@ -267,7 +275,10 @@ fn daemon_that_dies_in_the_middle_undoes_or_finishes_and_tells_which() {
                 done(&daemon, Verb::VERB_HIBERNATE, "w");
             }
             begin(&daemon, verb, "dies");
-            thread::sleep(Duration::from_millis(700));
+            let is_hibernation = verb == Verb::VERB_HIBERNATE;
+            await_container(&daemon, if is_hibernation { HIBERNATING } else { WAKING });
+            // Its effect comes at once where it is not put off, and its end later than this in any case.
+            thread::sleep(Duration::from_millis(200));
             daemon.kill();
             daemon.start_again();
             let told = until("its end", LIMIT, || outcome(&daemon, "dies"));
@@ -276,7 +287,7 @@ fn daemon_that_dies_in_the_middle_undoes_or_finishes_and_tells_which() {
                 matches!(now, HIBERNATED | RUNNING).then_some(now)
             });
             let finished = told.state == ActionState::ACTION_STATE_SUCCEEDED.into();
-            let meant = if finished == (verb == Verb::VERB_HIBERNATE) { HIBERNATED } else { RUNNING };
+            let meant = if finished == is_hibernation { HIBERNATED } else { RUNNING };
             assert_eq!(now, meant, "{verb:?}, after its effect: {after_effect}: {told:?}");
             // Nothing stands in the way of what comes next.
             done(&daemon, Verb::VERB_TERMINATE, "w");

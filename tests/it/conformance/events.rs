@@ -124,6 +124,7 @@ fn cancel_ends_events(subject: &Subject) {
     let mut stream = subject.adapter.watch_events(&call_within(Duration::from_secs(60), &token)).unwrap();
     thread::scope(|scope| {
         let reading = scope.spawn(move || stream.find_map(Result::err));
+        // Until it blocks; where it does not yet, it meets a token that is cancelled already, which is as good.
         thread::sleep(Duration::from_millis(300));
         let began = Instant::now();
         token.cancel("test");

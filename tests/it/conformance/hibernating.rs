@@ -52,6 +52,7 @@ fn numbers(subject: &Subject, id: &str) -> Vec<usize> {
 fn goes_on(subject: &Subject) {
     let id = hibernated(subject, &Behaviour::Count);
     let before = numbers(subject, &id).len();
+    // Some lines' time.
     thread::sleep(Duration::from_millis(300));
     assert_eq!(numbers(subject, &id).len(), before, "it went on while it was hibernated");
     assert_eq!(wake(subject, &id), Change::Changed);
