@@ -298,7 +298,8 @@ impl Lanes {
         let mut waiting = self.lock();
         job.share.engine = Some(engine.clone());
         // At the end of the daemon nothing is queued any more: what a worker has it carries out.
-        if waiting.shares.take(&engine, self.most_of_an_engine) || waiting.is_closed {
+        let most = if waiting.is_closed { usize::MAX } else { self.most_of_an_engine };
+        if waiting.shares.take(&engine, most) {
             return Some((job, Share::counted(self, engine)));
         }
         job.share.waits = true;

@@ -45,16 +45,10 @@ pub struct Taken(HashMap<String, usize>);
 impl Taken {
     /// Takes one, where fewer than `most` are taken.
     pub fn take(&mut self, engine: &str, most: usize) -> bool {
-        let has_room = self.has_room(engine, most);
-        if has_room {
-            *self.0.entry(engine.to_owned()).or_default() += 1;
-        }
+        let taken = self.0.entry(engine.to_owned()).or_default();
+        let has_room = *taken < most;
+        *taken += usize::from(has_room);
         has_room
-    }
-
-    /// Whether one is left.
-    pub fn has_room(&self, engine: &str, most: usize) -> bool {
-        self.0.get(engine).is_none_or(|taken| *taken < most)
     }
 
     /// Gives one back.
