@@ -52,7 +52,7 @@ fn start_hint(engine: &str) -> String {
             "start it: systemctl start podman.socket (rootless: systemctl --user start podman.socket)".to_owned()
         }
         "docker" | "containerd" | "bluechi" => format!("start it: systemctl start {engine}"),
-        _ => "see which runtimes are configured under 'runtimes', and which answer: actionctl health".to_owned(),
+        _ => "see which runtimes are configured under 'runtimes', and which answer: actionctl runtimes".to_owned(),
     }
 }
 
