@@ -96,7 +96,8 @@ pub struct PodSpec {
 pub struct StopOptions {
     /// The first signal by name, `SIGTERM`.
     pub signal: String,
-    /// Until SIGKILL; never rounded. Ended early by [`CancelToken::hasten`]. Zero with SIGKILL kills at once.
+    /// Until SIGKILL; never rounded. Ended early by [`hasten`](crate::cancel::CancelToken::hasten). Zero with SIGKILL kills
+    /// at once.
     pub grace: Duration,
 }
 
