@@ -5,7 +5,7 @@ use std::fs;
 
 use super::client::Client;
 use super::wire::{Inspect, Listed, Waited};
-use super::{DockerConfig, ENGINE, is_ours, label_filter, status};
+use super::{DockerConfig, ENGINE, status};
 use crate::cancel::Urge;
 use crate::model::security::SecurityContext;
 use crate::model::state::{Allowed, ContainerStatus, Transition};
@@ -17,6 +17,7 @@ use crate::runtime::rest::asked::missing_capability;
 use crate::runtime::rest::client::{Answer, Failure};
 use crate::runtime::rest::exchange::{NO_BODY, apart, not_allowed, parse};
 use crate::runtime::rest::lifecycle::{self, Acted, Containers, FIRST_POLL, Found, path};
+use crate::runtime::rest::owned::{is_ours, label_filter};
 use crate::transport::http::{Method, encode};
 
 /// The container of exactly this id or name; `None` where there is none. Docker itself also takes the beginning of an
@@ -188,7 +189,7 @@ pub(super) fn stop(client: &Client, call: &Call, id: &str, options: &StopOptions
 /// Deletes it. Of its volumes only those that the image made without a name go with it.
 pub(super) fn remove(client: &Client, settings: &DockerConfig, call: &Call, id: &str, force: bool) -> RtResult<Change> {
     let Some(container) = find(client, call, id)? else { return Ok(Change::Unchanged) };
-    if !is_ours(settings, &container.config.labels) {
+    if !is_ours(&settings.node, &container.config.labels) {
         let reason = format!("container '{id}' is not ours: its label {} is not '{}'", labels::NODE, settings.node);
         return Err(RuntimeError::PermissionDenied { reason });
     }

@@ -4,7 +4,7 @@
 //! field names, `spec` and `status` translate without I/O, the rest is one verb or one kind of object each. What Docker
 //! does as other engines over REST do is in `runtime::rest`. Stays out: policy, plans, and HTTP itself.
 //!
-//! What is ours is known by the label [`labels::NODE`] with this node's name: anything else of the same name is
+//! What is ours is known by the label [`labels::NODE`](crate::model::workload::labels::NODE) with this node's name: anything else of the same name is
 //! `AlreadyExists` and is never changed or deleted. Docker has no pods, and annotations only since 1.43: they are kept as
 //! labels whose keys begin with `actioncontroller.io/annotation.`, and told back as annotations.
 
@@ -32,11 +32,10 @@ use self::client::Client;
 use super::adapter::{
     BlockingStream, Call, Change, ContainerConfig, ContainerInstance, ContainerStats, EngineEvent, ExecOutcome,
     Leftovers, ListFilter, LogChunk, LogOptions, NetworkSpec, Probe, RtResult, RuntimeAdapter, RuntimeCapabilities,
-    RuntimeError, StopOptions, VolumeSpec,
+    StopOptions, VolumeSpec,
 };
-use crate::model::workload::{PullPolicy, labels};
-use crate::runtime::rest::wire::Strings;
-use crate::transport::http::encode;
+use crate::model::workload::PullPolicy;
+use crate::runtime::rest::client::sockets;
 
 /// The engine's name.
 const ENGINE: &str = "docker";
@@ -50,7 +49,7 @@ pub struct DockerConfig {
     /// The engine's socket; `None` looks at the usual places each time: `/run/docker.sock` and
     /// `$XDG_RUNTIME_DIR/docker.sock`.
     pub socket: Option<PathBuf>,
-    /// This node's name, the value of [`labels::NODE`] on all that is made.
+    /// This node's name, the value of [`labels::NODE`](crate::model::workload::labels::NODE) on all that is made.
     pub node: String,
     /// The size of a container's log file at which it is begun anew, bytes.
     pub log_bytes: u64,
@@ -62,20 +61,8 @@ impl Default for DockerConfig {
     }
 }
 
-impl DockerConfig {
-    /// Where the socket may be, best first.
-    fn sockets(&self) -> Vec<PathBuf> {
-        if let Some(socket) = &self.socket {
-            return vec![socket.clone()];
-        }
-        let mut sockets = vec![PathBuf::from("/run/docker.sock")];
-        sockets.extend(std::env::var_os("XDG_RUNTIME_DIR").map(|dir| PathBuf::from(dir).join("docker.sock")));
-        if !nix::unistd::geteuid().is_root() {
-            sockets.reverse();
-        }
-        sockets
-    }
-}
+/// The socket below `/run` and the user's folder for such.
+const SOCKET: &str = "docker.sock";
 
 /// The adapter for one Docker Engine.
 pub struct Docker {
@@ -87,28 +74,9 @@ pub struct Docker {
 impl Docker {
     /// An adapter for the engine, which need not run yet.
     pub fn new(config: DockerConfig) -> Self {
-        let client = Client::new(config.sockets());
+        let client = Client::new(sockets(config.socket.as_deref(), SOCKET));
         Self { settings: config, client, known: Mutex::default() }
     }
-}
-
-/// Whether labels are those of something of ours.
-fn is_ours(settings: &DockerConfig, found: &Strings) -> bool {
-    found.get(labels::NODE) == Some(&settings.node)
-}
-
-/// `Unchanged` where the labels say that it is ours, else the name is taken.
-fn owner_of(settings: &DockerConfig, kind: &str, name: &str, found: &Strings) -> RtResult<Change> {
-    if is_ours(settings, found) {
-        return Ok(Change::Unchanged);
-    }
-    Err(RuntimeError::AlreadyExists { what: format!("{kind} '{name}'"), detail: " and is not ours".to_owned() })
-}
-
-/// The encoded filter for what has all these labels.
-fn label_filter<'a>(wanted: impl Iterator<Item = (&'a str, &'a str)>) -> String {
-    let wanted: Vec<_> = wanted.map(|(key, value)| format!("{key}={value}")).collect();
-    encode(&serde_json::json!({ "label": wanted }).to_string())
 }
 
 impl RuntimeAdapter for Docker {

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use super::client::Client;
 use super::request::{NetworkConnect, NetworkCreate};
 use super::wire::{Listed, Network};
-use super::{DockerConfig, is_ours, owner_of, spec};
+use super::{DockerConfig, spec};
 use crate::runtime::adapter::{Call, Change, NetworkSpec, RtResult};
 use crate::runtime::rest::client::Answer;
 use crate::runtime::rest::exchange::NO_BODY;
+use crate::runtime::rest::owned::{is_ours, owner_of};
 use crate::transport::http::{Method, encode};
 
 /// The network of exactly this name. Docker also takes an id's beginning.
@@ -23,7 +24,7 @@ pub(super) fn find(client: &Client, call: &Call, name: &str) -> RtResult<Option<
 /// Makes it present. Names of its containers are resolvable in it, as in every network that is not the default one.
 pub(super) fn ensure(client: &Client, settings: &DockerConfig, call: &Call, network: &NetworkSpec) -> RtResult<Change> {
     let known = |found: Option<Network>| match found {
-        Some(found) => owner_of(settings, "network", &network.name, &found.labels).map(Some),
+        Some(found) => owner_of(&settings.node, "network", &network.name, &found.labels).map(Some),
         None => Ok(None),
     };
     if let Some(unchanged) = known(find(client, call, &network.name)?)? {
@@ -58,7 +59,7 @@ pub(super) fn connect(client: &Client, call: &Call, name: &str, connect: &Networ
 /// Deletes it if it is ours and nothing is in it, running or not.
 pub(super) fn remove(client: &Client, settings: &DockerConfig, call: &Call, name: &str) -> RtResult<Change> {
     let Some(found) = find(client, call, name)? else { return Ok(Change::Unchanged) };
-    if !is_ours(settings, &found.labels) || used(client, call)?.contains(name) {
+    if !is_ours(&settings.node, &found.labels) || used(client, call)?.contains(name) {
         return Ok(Change::Unchanged);
     }
     let path = format!("/networks/{}", encode(name));
@@ -85,6 +86,6 @@ fn used(client: &Client, call: &Call) -> RtResult<BTreeSet<String>> {
 pub(super) fn unused(client: &Client, settings: &DockerConfig, call: &Call) -> RtResult<Vec<String>> {
     let all: Vec<Network> = client.get(call, "network list", "/networks")?;
     let used = used(client, call)?;
-    let names = all.into_iter().filter(|network| is_ours(settings, &network.labels)).map(|network| network.name);
+    let names = all.into_iter().filter(|network| is_ours(&settings.node, &network.labels)).map(|network| network.name);
     Ok(names.filter(|name| !used.contains(name)).collect())
 }

@@ -3,11 +3,11 @@
 use super::client::Client;
 use super::request::VolumeCreate;
 use super::wire::Volumes;
-use super::{DockerConfig, is_ours, label_filter, owner_of, spec};
-use crate::model::workload::labels;
+use super::{DockerConfig, spec};
 use crate::runtime::adapter::{Call, Change, RtResult, RuntimeError, VolumeSpec};
 use crate::runtime::rest::client::Answer;
 use crate::runtime::rest::exchange::NO_BODY;
+use crate::runtime::rest::owned::{is_ours, owner_of, workload_filter};
 use crate::runtime::rest::wire::{Strings, Volume};
 use crate::transport::http::{Method, encode};
 
@@ -23,7 +23,7 @@ pub(super) fn find(client: &Client, call: &Call, name: &str) -> RtResult<Option<
 /// Makes it present.
 pub(super) fn ensure(client: &Client, settings: &DockerConfig, call: &Call, volume: &VolumeSpec) -> RtResult<Change> {
     if let Some(found) = find(client, call, &volume.name)? {
-        return owner_of(settings, "volume", &volume.name, &found.labels);
+        return owner_of(&settings.node, "volume", &volume.name, &found.labels);
     }
     let document = VolumeCreate {
         name: volume.name.clone(),
@@ -34,7 +34,7 @@ pub(super) fn ensure(client: &Client, settings: &DockerConfig, call: &Call, volu
     match client.send(call, "volume create", Method::Post, "/volumes/create", Some(&document))? {
         // One that somebody else has made meanwhile is given as it is, with its own labels.
         Answer::Done(_) | Answer::Unchanged => match find(client, call, &volume.name)? {
-            Some(made) => owner_of(settings, "volume", &volume.name, &made.labels).map(|_| Change::Changed),
+            Some(made) => owner_of(&settings.node, "volume", &volume.name, &made.labels).map(|_| Change::Changed),
             None => Err(RuntimeError::NotFound { what: format!("volume '{}'", volume.name) }),
         },
         Answer::Refused(failure) => Err(failure.into_error()),
@@ -54,7 +54,7 @@ fn options(volume: &VolumeSpec) -> Strings {
 /// Deletes it if it is ours.
 pub(super) fn remove(client: &Client, settings: &DockerConfig, call: &Call, name: &str) -> RtResult<Change> {
     let Some(found) = find(client, call, name)? else { return Ok(Change::Unchanged) };
-    if !is_ours(settings, &found.labels) {
+    if !is_ours(&settings.node, &found.labels) {
         return Ok(Change::Unchanged);
     }
     match client.send(call, "volume remove", Method::Delete, &format!("/volumes/{}", encode(name)), NO_BODY)? {
@@ -77,8 +77,7 @@ pub(super) fn of_workload(
     call: &Call,
     workload: &str,
 ) -> RtResult<Vec<String>> {
-    let wanted = [(labels::NODE, settings.node.as_str()), (labels::WORKLOAD, workload)];
-    let path = format!("/volumes?filters={}", label_filter(wanted.into_iter()));
+    let path = format!("/volumes?filters={}", workload_filter(&settings.node, workload));
     let found: Volumes = client.get(call, "volume list", &path)?;
     Ok(found.volumes.into_iter().map(|volume| volume.name).collect())
 }

@@ -13,6 +13,7 @@ use crate::runtime::adapter::{Call, Change, ContainerInstance, ListFilter, RtRes
 use crate::runtime::rest::client::{Answer, Failure};
 use crate::runtime::rest::exchange::{NO_BODY, not_allowed, parse};
 use crate::runtime::rest::lifecycle::{self, Acted, Containers, FIRST_POLL, Found, SLOWEST_POLL, path};
+use crate::runtime::rest::owned::is_ours;
 use crate::transport::http::{Method, encode};
 
 /// How long the network and the mounts of a container that has ended may take to be gone: some hundred milliseconds
@@ -162,7 +163,7 @@ fn await_cleanup(client: &Client, call: &Call, ended: Inspect) {
 /// Deletes it. Of its volumes only those that the image made without a name go with it.
 pub(super) fn remove(client: &Client, settings: &PodmanConfig, call: &Call, id: &str, force: bool) -> RtResult<Change> {
     let Some(container) = find(client, call, id)? else { return Ok(Change::Unchanged) };
-    if container.config.labels.get(labels::NODE) != Some(&settings.node) {
+    if !is_ours(&settings.node, &container.config.labels) {
         let reason = format!("container '{id}' is not ours: its label {} is not '{}'", labels::NODE, settings.node);
         return Err(RuntimeError::PermissionDenied { reason });
     }

@@ -4,7 +4,7 @@
 //! Podman's field names, `spec` and `status` translate without I/O, the rest is one verb or one kind of object each.
 //! Enters: what is Podman's. Stays out: policy, plans, and HTTP itself ([`crate::transport::http`]).
 //!
-//! What is ours is known by the label [`labels::NODE`] with this node's name: anything else of the same name is
+//! What is ours is known by the label [`labels::NODE`](crate::model::workload::labels::NODE) with this node's name: anything else of the same name is
 //! `AlreadyExists` and is never changed or deleted.
 
 mod checkpoint;
@@ -27,18 +27,17 @@ mod tests;
 mod volume;
 mod wire;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use self::client::Client;
 use super::adapter::{
     BlockingStream, Call, Change, CheckpointImage, CheckpointOptions, ContainerConfig, ContainerInstance,
     ContainerStats, EngineEvent, ExecOutcome, Leftovers, ListFilter, LogChunk, LogOptions, NetworkSpec, PodSpec, Probe,
-    RestoreTo, RtResult, RuntimeAdapter, RuntimeCapabilities, RuntimeError, StopOptions, VolumeSpec,
+    RestoreTo, RtResult, RuntimeAdapter, RuntimeCapabilities, StopOptions, VolumeSpec,
 };
-use crate::model::workload::{PullPolicy, labels};
-use crate::runtime::rest::wire::Strings;
-use crate::transport::http::encode;
+use crate::model::workload::PullPolicy;
+use crate::runtime::rest::client::sockets;
 
 /// The engine's name.
 const ENGINE: &str = "podman";
@@ -52,7 +51,7 @@ pub struct PodmanConfig {
     /// The service's socket; `None` looks at the usual places each time: `/run/podman/podman.sock` and
     /// `$XDG_RUNTIME_DIR/podman/podman.sock`.
     pub socket: Option<PathBuf>,
-    /// This node's name, the value of [`labels::NODE`] on all that is made.
+    /// This node's name, the value of [`labels::NODE`](crate::model::workload::labels::NODE) on all that is made.
     pub node: String,
     /// The image of pods' infra containers; `None` takes the engine's (which needs catatonit).
     pub infra_image: Option<String>,
@@ -80,26 +79,8 @@ impl Default for PodmanConfig {
     }
 }
 
-impl PodmanConfig {
-    /// Where the socket may be, best first.
-    fn sockets(&self) -> Vec<PathBuf> {
-        if let Some(socket) = &self.socket {
-            return vec![socket.clone()];
-        }
-        let user_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-        usual_sockets(user_dir.as_deref(), nix::unistd::geteuid().is_root())
-    }
-}
-
-/// Root's service and the user's, the daemon's own first.
-fn usual_sockets(user_dir: Option<&Path>, is_root: bool) -> Vec<PathBuf> {
-    let mut sockets = vec![PathBuf::from("/run/podman/podman.sock")];
-    sockets.extend(user_dir.map(|dir| dir.join("podman/podman.sock")));
-    if !is_root {
-        sockets.reverse();
-    }
-    sockets
-}
+/// The socket below `/run` and the user's folder for such.
+const SOCKET: &str = "podman/podman.sock";
 
 /// The adapter for one Podman service.
 pub struct Podman {
@@ -111,29 +92,9 @@ pub struct Podman {
 impl Podman {
     /// An adapter for the service, which need not run yet.
     pub fn new(config: PodmanConfig) -> Self {
-        let client = Client::new(config.sockets());
+        let client = Client::new(sockets(config.socket.as_deref(), SOCKET));
         Self { settings: config, client, known: Mutex::default() }
     }
-}
-
-/// `Unchanged` where the labels say that it is ours, else the name is taken.
-fn owner_of(settings: &PodmanConfig, kind: &str, name: &str, labels: &Strings) -> RtResult<Change> {
-    if labels.get(labels::NODE) == Some(&settings.node) {
-        return Ok(Change::Unchanged);
-    }
-    Err(RuntimeError::AlreadyExists { what: format!("{kind} '{name}'"), detail: " and is not ours".to_owned() })
-}
-
-/// The encoded filter for what is ours and of this workload.
-fn label_filter(settings: &PodmanConfig, workload: &str) -> String {
-    let wanted = [format!("{}={}", labels::NODE, settings.node), format!("{}={workload}", labels::WORKLOAD)];
-    encode(&serde_json::json!({ "label": wanted }).to_string())
-}
-
-/// Whether labels are those of something that belongs to the workload.
-fn is_of_workload(settings: &PodmanConfig, found: &Strings, workload: &str) -> bool {
-    let node = found.get(labels::NODE) == Some(&settings.node);
-    node && found.get(labels::WORKLOAD).is_some_and(|owner| owner == workload)
 }
 
 impl RuntimeAdapter for Podman {

@@ -2,11 +2,11 @@
 
 use super::client::Client;
 use super::wire::{Listed, Network, Report};
-use super::{ENGINE, PodmanConfig, owner_of, spec};
-use crate::model::workload::labels;
+use super::{ENGINE, PodmanConfig, spec};
 use crate::runtime::adapter::{Call, Change, NetworkSpec, RtResult, RuntimeError};
 use crate::runtime::rest::client::Answer;
 use crate::runtime::rest::exchange::{NO_BODY, parse};
+use crate::runtime::rest::owned::{is_ours, owner_of};
 use crate::runtime::rest::wire::Strings;
 use crate::transport::http::{Method, encode};
 
@@ -22,7 +22,7 @@ fn find(client: &Client, call: &Call, name: &str) -> RtResult<Option<Network>> {
 /// Makes it present, with names of its containers resolvable in it.
 pub(super) fn ensure(client: &Client, settings: &PodmanConfig, call: &Call, network: &NetworkSpec) -> RtResult<Change> {
     let known = |found: Option<Network>| match found {
-        Some(found) => owner_of(settings, "network", &network.name, &found.labels).map(Some),
+        Some(found) => owner_of(&settings.node, "network", &network.name, &found.labels).map(Some),
         None => Ok(None),
     };
     if let Some(unchanged) = known(find(client, call, &network.name)?)? {
@@ -48,7 +48,7 @@ pub(super) fn ensure(client: &Client, settings: &PodmanConfig, call: &Call, netw
 /// Deletes it if it is ours and nothing is in it, running or not.
 pub(super) fn remove(client: &Client, settings: &PodmanConfig, call: &Call, name: &str) -> RtResult<Change> {
     let Some(found) = find(client, call, name)? else { return Ok(Change::Unchanged) };
-    if found.labels.get(labels::NODE) != Some(&settings.node) || used(client, call)?.contains(name) {
+    if !is_ours(&settings.node, &found.labels) || used(client, call)?.contains(name) {
         return Ok(Change::Unchanged);
     }
     let path = format!("/networks/{}?force=false", encode(name));
@@ -83,7 +83,7 @@ fn used(client: &Client, call: &Call) -> RtResult<std::collections::BTreeSet<Str
 
 /// The names of our networks that nothing is in.
 pub(super) fn unused(client: &Client, settings: &PodmanConfig, call: &Call) -> RtResult<Vec<String>> {
-    let ours = |labels: &Strings| labels.get(labels::NODE) == Some(&settings.node);
+    let ours = |labels: &Strings| is_ours(&settings.node, labels);
     let all: Vec<Network> = client.get(call, "network list", "/networks/json")?;
     let used = used(client, call)?;
     let names = all.into_iter().filter(|network| ours(&network.labels)).map(|network| network.name);

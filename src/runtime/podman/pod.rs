@@ -8,11 +8,12 @@ use super::client::{Client, is_taken};
 use super::request::PodCreate;
 use super::spec::{self, network_part};
 use super::wire::{Pod, PodMember, Report};
-use super::{ENGINE, INFRA_ROLE, PodmanConfig, is_of_workload, label_filter, lifecycle, owner_of};
+use super::{ENGINE, INFRA_ROLE, PodmanConfig, lifecycle};
 use crate::model::workload::{NetworkMode, labels};
 use crate::runtime::adapter::{Call, Change, PodSpec, RtResult, RuntimeError, StopOptions};
 use crate::runtime::rest::client::Answer;
 use crate::runtime::rest::exchange::{NO_BODY, apart, find_cut_off, parse};
+use crate::runtime::rest::owned::{is_of_workload, is_ours, owner_of, workload_filter};
 use crate::transport::http::{Method, encode};
 
 /// What an infra container has to end on SIGTERM; it does nothing that could be lost.
@@ -31,7 +32,7 @@ fn find(client: &Client, call: &Call, name: &str) -> RtResult<Option<Pod>> {
 pub(super) fn ensure(client: &Client, settings: &PodmanConfig, call: &Call, pod: &PodSpec) -> RtResult<Change> {
     let document = document(settings, pod)?;
     let known = |found: Option<Pod>| match found {
-        Some(found) => owner_of(settings, "pod", &pod.name, &found.labels).map(Some),
+        Some(found) => owner_of(&settings.node, "pod", &pod.name, &found.labels).map(Some),
         None => Ok(None),
     };
     if let Some(unchanged) = known(find(client, call, &pod.name)?)? {
@@ -98,7 +99,7 @@ fn remove_half_made(client: &Client, settings: &PodmanConfig, name: &str) {
 /// Deletes it if it is ours; its members have to be gone.
 pub(super) fn remove(client: &Client, settings: &PodmanConfig, call: &Call, name: &str) -> RtResult<Change> {
     let Some(pod) = find(client, call, name)? else { return Ok(Change::Unchanged) };
-    if pod.labels.get(labels::NODE) != Some(&settings.node) {
+    if !is_ours(&settings.node, &pod.labels) {
         return Ok(Change::Unchanged);
     }
     // While Podman still makes the pod, its infra container is in it without being known as that.
@@ -146,7 +147,7 @@ pub(super) fn start_infra(client: &Client, call: &Call, pod_id: &str) -> RtResul
 pub(super) fn stop(client: &Client, settings: &PodmanConfig, call: &Call, name: &str) -> RtResult<Change> {
     const LIVE: [&str; 3] = ["running", "paused", "stopping"];
     let Some(pod) = find(client, call, name)? else { return Ok(Change::Unchanged) };
-    let is_ours = pod.labels.get(labels::NODE) == Some(&settings.node);
+    let is_ours = is_ours(&settings.node, &pod.labels);
     let is_live = |member: &PodMember| LIVE.contains(&member.state.as_str());
     let infra = pod.containers.iter().find(|member| member.id == pod.infra_id).filter(|infra| is_live(infra));
     let has_live_member = pod.containers.iter().any(|member| member.id != pod.infra_id && is_live(member));
@@ -165,8 +166,8 @@ pub(super) fn of_workload(
     call: &Call,
     workload: &str,
 ) -> RtResult<Vec<String>> {
-    let path = format!("/pods/json?filters={}", label_filter(settings, workload));
+    let path = format!("/pods/json?filters={}", workload_filter(&settings.node, workload));
     let found: Vec<Pod> = client.get(call, "pod list", &path)?;
-    let is_its = |pod: &Pod| is_of_workload(settings, &pod.labels, workload);
+    let is_its = |pod: &Pod| is_of_workload(&settings.node, &pod.labels, workload);
     Ok(found.into_iter().filter(is_its).map(|pod| pod.name).collect())
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Podman, PodmanConfig, usual_sockets};
+use super::{Podman, PodmanConfig, SOCKET};
 use crate::cancel::{CancelToken, Urge};
 use crate::clock::Deadline;
 use crate::model::workload::{DeviceSpec, NetworkMode, PortSpec, Protocol, PullPolicy};
@@ -16,6 +16,7 @@ use crate::runtime::adapter::{
     RuntimeAdapter, RuntimeError, StopOptions, VolumeSpec,
 };
 use crate::runtime::double::{self, call};
+use crate::runtime::rest::client::usual_sockets;
 use crate::transport::fake::{Behaviour, FakeServer, Seen};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -68,10 +69,10 @@ fn deleted(server: &FakeServer) -> bool {
 #[test]
 fn own_service_is_looked_for_before_the_other_one() {
     let (system, user) = ("/run/podman/podman.sock", "/run/user/5/podman/podman.sock");
-    let found = |is_root| usual_sockets(Some("/run/user/5".as_ref()), is_root);
+    let found = |is_root| usual_sockets(SOCKET, Some("/run/user/5".as_ref()), is_root);
     assert_eq!(found(true), [PathBuf::from(system), PathBuf::from(user)]);
     assert_eq!(found(false), [PathBuf::from(user), PathBuf::from(system)]);
-    assert_eq!(usual_sockets(None, false), [PathBuf::from(system)]);
+    assert_eq!(usual_sockets(SOCKET, None, false), [PathBuf::from(system)]);
 }
 
 #[test]

@@ -2,11 +2,11 @@
 
 use super::client::{Client, is_taken};
 use super::request::VolumeCreate;
-use super::{PodmanConfig, is_of_workload, label_filter, owner_of, spec};
-use crate::model::workload::labels;
+use super::{PodmanConfig, spec};
 use crate::runtime::adapter::{Call, Change, RtResult, RuntimeError, VolumeSpec};
 use crate::runtime::rest::client::Answer;
 use crate::runtime::rest::exchange::NO_BODY;
+use crate::runtime::rest::owned::{is_of_workload, is_ours, owner_of, workload_filter};
 use crate::runtime::rest::wire::{Strings, Volume};
 use crate::transport::http::{Method, encode};
 
@@ -22,7 +22,7 @@ pub(super) fn find(client: &Client, call: &Call, name: &str) -> RtResult<Option<
 /// Makes it present.
 pub(super) fn ensure(client: &Client, settings: &PodmanConfig, call: &Call, volume: &VolumeSpec) -> RtResult<Change> {
     let known = |found: Option<Volume>| match found {
-        Some(found) => owner_of(settings, "volume", &volume.name, &found.labels).map(Some),
+        Some(found) => owner_of(&settings.node, "volume", &volume.name, &found.labels).map(Some),
         None => Ok(None),
     };
     if let Some(unchanged) = known(find(client, call, &volume.name)?)? {
@@ -75,7 +75,7 @@ fn io(reason: &str) -> RuntimeError {
 /// Deletes it if it is ours.
 pub(super) fn remove(client: &Client, settings: &PodmanConfig, call: &Call, name: &str) -> RtResult<Change> {
     let Some(found) = find(client, call, name)? else { return Ok(Change::Unchanged) };
-    if found.labels.get(labels::NODE) != Some(&settings.node) {
+    if !is_ours(&settings.node, &found.labels) {
         return Ok(Change::Unchanged);
     }
     let path = format!("/volumes/{}?force=false", encode(name));
@@ -99,10 +99,10 @@ pub(super) fn of_workload(
     call: &Call,
     workload: &str,
 ) -> RtResult<Vec<String>> {
-    let path = format!("/volumes/json?filters={}", label_filter(settings, workload));
+    let path = format!("/volumes/json?filters={}", workload_filter(&settings.node, workload));
     let found: Vec<Volume> = client.get(call, "volume list", &path)?;
     // Version 4.3 gives volumes that have any of the labels, so they are looked at again.
-    let is_its = |volume: &Volume| is_of_workload(settings, &volume.labels, workload);
+    let is_its = |volume: &Volume| is_of_workload(&settings.node, &volume.labels, workload);
     Ok(found.into_iter().filter(is_its).map(|volume| volume.name).collect())
 }
 

@@ -42,6 +42,27 @@ pub trait Dialect {
     }
 }
 
+/// Where a socket usually is: below `/run` and the user's folder for such, the daemon's own first.
+pub fn usual_sockets(relative: &str, user_dir: Option<&Path>, is_root: bool) -> Vec<PathBuf> {
+    let mut sockets = vec![Path::new("/run").join(relative)];
+    sockets.extend(user_dir.map(|dir| dir.join(relative)));
+    if !is_root {
+        sockets.reverse();
+    }
+    sockets
+}
+
+/// The sockets that a client looks for: the one that is configured, else the usual ones.
+pub fn sockets(configured: Option<&Path>, relative: &str) -> Vec<PathBuf> {
+    match configured {
+        Some(socket) => vec![socket.to_owned()],
+        None => {
+            let user_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+            usual_sockets(relative, user_dir.as_deref(), nix::unistd::geteuid().is_root())
+        }
+    }
+}
+
 /// What answered a greeting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Greeting<A> {

@@ -3,14 +3,15 @@
 use super::client::Failure;
 use super::exchange::{apart, find_cut_off};
 use super::lifecycle::Containers;
+use super::owned::is_ours;
 use super::wire::Strings;
 use crate::model::workload::labels;
 use crate::runtime::adapter::{Call, RuntimeError};
 
 /// A name that is taken, by whom.
 pub fn taken(node: &str, name: &str, holder: &Strings) -> RuntimeError {
-    let label = |key: &str| holder.get(key).map(String::as_str).unwrap_or_default();
-    let detail = match (label(labels::NODE) == node, label(labels::WORKLOAD)) {
+    let workload = holder.get(labels::WORKLOAD).map(String::as_str).unwrap_or_default();
+    let detail = match (is_ours(node, holder), workload) {
         (true, "") => " and is ours".to_owned(),
         (true, workload) => format!(" and belongs to workload '{workload}'"),
         (false, _) => " and is not ours".to_owned(),
