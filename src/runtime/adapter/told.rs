@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::error::RuntimeError;
 use crate::model::state::ContainerStatus;
 use crate::model::workload::PortSpec;
 
@@ -32,6 +33,17 @@ pub enum Probe {
         /// Why.
         reason: String,
     },
+}
+
+impl Probe {
+    /// The engine does not answer for this reason; its name is not told twice.
+    pub fn away(error: RuntimeError) -> Self {
+        let reason = match error {
+            RuntimeError::EngineNotAvailable { reason, .. } => reason,
+            other => other.to_string(),
+        };
+        Self::Unavailable { reason }
+    }
 }
 
 /// What an engine can do. A flag is what a probe proved.

@@ -50,7 +50,7 @@ where
     // A restarted engine may be another version.
     let greeting = match client.greet(&call) {
         Ok(greeting) => greeting,
-        Err(error) => return (Probe::Unavailable { reason: error.to_string() }, Known::default()),
+        Err(error) => return (Probe::away(error), Known::default()),
     };
     let available = Probe::Available { version: greeting.version.clone(), api: greeting.api_version.clone() };
     if known.proved.as_ref().is_some_and(|(by, at)| *by == greeting && at.elapsed() < VIEW_HOLDS) {

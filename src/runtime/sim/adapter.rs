@@ -28,7 +28,7 @@ impl RuntimeAdapter for SimRuntime {
         let passage = self.0.faults.enter(&call, SimOp::Probe, "");
         match passage.and_then(|passage| passage.leave(())).and_then(|()| self.0.look(|_| Ok(()))) {
             Ok(()) => Probe::Available { version: env!("CARGO_PKG_VERSION").to_owned(), api: "1".to_owned() },
-            Err(error) => Probe::Unavailable { reason: error.to_string() },
+            Err(error) => Probe::away(error),
         }
     }
 
