@@ -9,6 +9,7 @@
 pub mod action;
 pub mod application;
 pub mod cancel;
+pub mod cgroup;
 pub mod clock;
 pub mod config;
 pub mod daemon;

@@ -279,6 +279,12 @@ fn needs(spec: &WorkloadSpec) -> Vec<Need> {
     if spec.all_containers().any(|container| is_limited(&container.resources)) {
         needs.push(Need::ResourceLimits);
     }
+    if spec.all_containers().any(|container| !container.rootfs.is_empty()) {
+        needs.push(Need::Rootfs);
+    }
+    if spec.all_containers().any(|container| !container.unit.is_empty()) {
+        needs.push(Need::Units);
+    }
     needs
 }
 

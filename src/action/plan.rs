@@ -318,7 +318,7 @@ fn differs(view: &View, spec: &WorkloadSpec, does: &str) -> Error {
 
 fn images(builder: &mut Builder, spec: &WorkloadSpec) -> BTreeMap<String, usize> {
     let mut images = BTreeMap::new();
-    for container in spec.all_containers() {
+    for container in spec.all_containers().filter(|container| !container.image.is_empty()) {
         let how = format!("{:?}", pull_policy(spec, &container.image));
         let index = builder.push_shared(StepOp::EnsureImage { image: container.image.clone() }, &how);
         images.insert(container.image.clone(), index);

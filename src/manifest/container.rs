@@ -30,6 +30,8 @@ pub(super) fn read(
     let mut container = ContainerSpec {
         name: checked(&mut fields, "name", names::label)?,
         image: checked(&mut fields, "image", names::image)?,
+        rootfs: String::new(),
+        unit: String::new(),
         pull: pull_policy(&mut fields)?,
         command: fields.texts("command")?,
         args: fields.texts("args")?,
@@ -62,7 +64,7 @@ pub(super) fn read(
             let within = variables::expand(&mut container, most, &mut reading.replaced);
             within.map_err(|_| ManifestError::limit("max_bytes", most, what).at(&place.path, place.node.line))?;
         }
-        ManifestFormat::Pullpiri => {}
+        ManifestFormat::Pullpiri | ManifestFormat::Compose | ManifestFormat::Bundle | ManifestFormat::Unit => {}
     }
     fields.finish(notes);
     Ok(container)

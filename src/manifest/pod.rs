@@ -357,6 +357,7 @@ fn restart_policy(fields: &mut Fields<'_>, format: ManifestFormat) -> ManifestRe
         return Ok(match format {
             ManifestFormat::Kubernetes => RestartPolicy::Always,
             ManifestFormat::Pullpiri => RestartPolicy::OnFailure,
+            ManifestFormat::Compose | ManifestFormat::Bundle | ManifestFormat::Unit => RestartPolicy::Never,
         });
     };
     let words =
@@ -370,7 +371,9 @@ fn grace(fields: &mut Fields<'_>, format: ManifestFormat) -> ManifestResult<Opti
     match (fields.take("terminationGracePeriodSeconds"), format) {
         (Some(place), _) => Ok(Some(place.integer::<u64>(0, LONGEST)? * 1000)),
         (None, ManifestFormat::Kubernetes) => Ok(Some(KUBERNETES_GRACE_MS)),
-        (None, ManifestFormat::Pullpiri) => Ok(None),
+        (None, ManifestFormat::Pullpiri | ManifestFormat::Compose | ManifestFormat::Bundle | ManifestFormat::Unit) => {
+            Ok(None)
+        }
     }
 }
 

@@ -127,6 +127,12 @@ pub enum ManifestFormat {
     Kubernetes,
     /// Pullpiri Model or Package.
     Pullpiri,
+    /// Docker Compose.
+    Compose,
+    /// `config.json` of an OCI bundle.
+    Bundle,
+    /// A systemd unit file.
+    Unit,
 }
 
 /// When the daemon starts a container again.
@@ -160,8 +166,14 @@ pub enum NetworkMode {
 pub struct ContainerSpec {
     /// Unique within the workload.
     pub name: String,
-    /// The image's reference.
+    /// The image's reference; empty where `rootfs` or `unit` stand in its place.
     pub image: String,
+    /// A folder of the node, absolute, that is the root file system in place of an image; empty for none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub rootfs: String,
+    /// The text of a systemd unit file that the container is, in place of an image and a command; empty for none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub unit: String,
     /// When the image is fetched.
     pub pull: PullPolicy,
     /// Replaces the image's entry point; empty keeps it.

@@ -20,6 +20,8 @@ pub fn config(name: &str) -> ContainerConfig {
     let spec = ContainerSpec {
         name: "c".to_owned(),
         image: "localhost/i:1".to_owned(),
+        rootfs: String::new(),
+        unit: String::new(),
         pull: PullPolicy::IfNotPresent,
         command: vec!["run".to_owned()],
         args: vec!["arg".to_owned()],

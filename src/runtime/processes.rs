@@ -6,10 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+
+use crate::cgroup::Cgroups;
 
 /// How often the tree is looked at again: what is killed may just have made a child.
 const ROUNDS: usize = 20;
@@ -89,37 +90,30 @@ pub fn end_trees(which: Which, fits: impl Fn(&[String]) -> bool) -> usize {
     killed.len()
 }
 
+/// The present boot of the machine; empty where the kernel does not say.
+pub fn boot() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
 /// Thaws the control group of the process, on either version of control groups.
 pub fn thaw_group_of(pid: i32) {
     let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    if let Some((file, word)) = freezer(&groups, &mounts)
-        && let Err(error) = fs::write(&file, word)
+    let Ok(mounted) = Cgroups::read() else { return };
+    if let Some(group) = freezer_group(&groups, &mounted)
+        && let Err(error) = mounted.thaw(group)
     {
-        log::warn!("'{}' could not be thawed: {error}", file.display());
+        log::warn!("control group '{group}' could not be thawed: {error}");
     }
 }
 
-/// The file that freezes the groups' processes, and what thaws them when it is written there.
-fn freezer(groups: &str, mounts: &str) -> Option<(PathBuf, &'static str)> {
-    let entries = || groups.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
-    let mounted = |fits: &dyn Fn(&str, &str) -> bool| {
-        let found = mounts.lines().find_map(|line| {
-            let fields: Vec<_> = line.split(' ').collect();
-            let [_, place, kind, options, ..] = fields.as_slice() else { return None };
-            fits(kind, options).then(|| (*place).to_owned())
-        })?;
-        Some(found)
+/// The group by which the process is frozen, from its `/proc/PID/cgroup`.
+fn freezer_group<'a>(groups: &'a str, mounted: &Cgroups) -> Option<&'a str> {
+    let mut entries = groups.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
+    let is_it = |controllers: &str| match mounted.is_unified("freezer") {
+        true => controllers.is_empty(),
+        false => controllers.split(',').any(|name| name == "freezer"),
     };
-    let below = |place: String, group: &str| Path::new(&place).join(group.trim_start_matches('/'));
-    let first = entries().find(|(controllers, _)| controllers.split(',').any(|name| name == "freezer"));
-    if let Some((_, group)) = first {
-        let place = mounted(&|kind, options| kind == "cgroup" && options.split(',').any(|name| name == "freezer"))?;
-        return Some((below(place, group).join("freezer.state"), "THAWED"));
-    }
-    let (_, group) = entries().find(|(controllers, _)| controllers.is_empty())?;
-    let place = mounted(&|kind, _| kind == "cgroup2")?;
-    Some((below(place, group).join("cgroup.freeze"), "0"))
+    entries.find(|(controllers, _)| is_it(controllers)).map(|(_, group)| group)
 }
 
 #[cfg(test)]
@@ -150,12 +144,10 @@ mod tests {
 
     #[test]
     fn freezer_is_found_on_either_version_of_control_groups() {
-        let hybrid = "cgroup /cg/freezer cgroup rw,freezer 0 0\ncgroup2 /cg/unified cgroup2 rw 0 0\n";
-        let (file, word) = freezer("7:freezer:/a/b\n0::/c\n", hybrid).unwrap();
-        assert_eq!((file.to_str(), word), (Some("/cg/freezer/a/b/freezer.state"), "THAWED"));
-        let pure = "cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n";
-        let (file, word) = freezer("0::/a/b\n", pure).unwrap();
-        assert_eq!((file.to_str(), word), (Some("/sys/fs/cgroup/a/b/cgroup.freeze"), "0"));
-        assert_eq!(freezer("", pure), None);
+        let hybrid = Cgroups::of("cgroup /cg/freezer cgroup rw,freezer 0 0\ncgroup2 /cg/unified cgroup2 rw 0 0\n");
+        assert_eq!(freezer_group("7:freezer:/a/b\n0::/c\n", &hybrid), Some("/a/b"));
+        let pure = Cgroups::of("cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n");
+        assert_eq!(freezer_group("0::/a/b\n", &pure), Some("/a/b"));
+        assert_eq!(freezer_group("", &pure), None);
     }
 }

@@ -32,6 +32,10 @@ pub enum Need {
     Pause,
     /// Hibernate and wake.
     Checkpoint,
+    /// A folder in place of an image.
+    Rootfs,
+    /// Units of systemd.
+    Units,
 }
 
 impl Need {
@@ -44,6 +48,8 @@ impl Need {
             Self::ResourceLimits => "resource limits",
             Self::Pause => "pause",
             Self::Checkpoint => "checkpoint",
+            Self::Rootfs => "rootfs",
+            Self::Units => "services",
         }
     }
 
@@ -55,6 +61,8 @@ impl Need {
             Self::ResourceLimits => capabilities.supports_resource_limits,
             Self::Pause => capabilities.supports_pause,
             Self::Checkpoint => capabilities.supports_checkpoint,
+            Self::Rootfs => capabilities.supports_rootfs,
+            Self::Units => capabilities.supports_service_management,
         }
     }
 }
@@ -286,6 +294,9 @@ impl EngineRegistry {
         order.extend(self.explicit_default.as_deref().or(only).map(|name| (name, SelectionReason::Default)));
         let by_format = match format {
             ManifestFormat::Kubernetes | ManifestFormat::Pullpiri => "podman",
+            ManifestFormat::Compose => "docker",
+            ManifestFormat::Bundle => "oci",
+            ManifestFormat::Unit => "systemd",
         };
         let here = |name: &&str| self.engines.contains_key(*name) && *name != sim::NAME;
         order.extend(Some(by_format).filter(here).map(|name| (name, SelectionReason::Format)));

@@ -97,6 +97,8 @@ pub struct Ceiling {
     pub run_as_root: bool,
     /// Containers without a seccomp profile. Default false.
     pub seccomp_unconfined: bool,
+    /// Unit files of systemd in documents: they run as whoever they name, with whatever they ask for. Default false.
+    pub units: bool,
     /// Folders whose seccomp profiles may be used. Default `/etc/actioncontroller/seccomp` and
     /// `/usr/share/containers`.
     pub seccomp_profiles: Vec<String>,
@@ -134,6 +136,7 @@ impl Default for Ceiling {
             denied_host_paths: Vec::new(),
             run_as_root: true,
             seccomp_unconfined: false,
+            units: false,
             seccomp_profiles: vec!["/etc/actioncontroller/seccomp".to_owned(), "/usr/share/containers".to_owned()],
         }
     }
@@ -234,6 +237,12 @@ impl Ceiling {
                 self.check_host_path(&whole, mount.read_only, &format!("{path}.volumeMounts[{index}]"), found);
             }
         }
+        if !container.rootfs.is_empty() {
+            let read_only = container.security.read_only_root;
+            self.check_host_path(&container.rootfs, read_only, &format!("{path}.rootfs"), found);
+        }
+        let off = "this node's ceiling has it off";
+        found.unless(self.units || container.unit.is_empty(), &format!("{path}.unit"), "a unit of systemd", off);
         for (index, device) in container.devices.iter().enumerate() {
             self.check_device(device, &format!("{path}.devices[{index}]"), found);
         }

@@ -84,6 +84,8 @@ fn container(name: &str, script: &str) -> ContainerConfig {
     let spec = ContainerSpec {
         name: name.to_owned(),
         image: IMAGE.to_owned(),
+        rootfs: String::new(),
+        unit: String::new(),
         pull: PullPolicy::IfNotPresent,
         command: ["sh", "-c"].map(str::to_owned).to_vec(),
         args: vec![script.to_owned()],

@@ -66,6 +66,7 @@ pub struct RuntimeCapabilities {
     pub supports_user_networks: bool,
     pub supports_resource_limits: bool,
     pub supports_pods: bool,
+    pub supports_rootfs: bool,
 }
 
 impl RuntimeCapabilities {
@@ -88,6 +89,7 @@ impl RuntimeCapabilities {
             (self.supports_user_networks, "networks"),
             (self.supports_resource_limits, "limits"),
             (self.supports_pods, "pods"),
+            (self.supports_rootfs, "rootfs"),
         ];
         all.into_iter().filter(|(has, _)| *has).map(|(_, word)| word).collect()
     }

@@ -13,10 +13,10 @@ use super::wire::ExecState;
 use crate::cancel::Urge;
 use crate::runtime::adapter::{Call, ExecOutcome, RtResult, RuntimeError};
 use crate::runtime::rest::client::Answer;
-use crate::runtime::rest::exchange::{late, not_allowed, parse};
-use crate::runtime::rest::lifecycle::path;
+use crate::runtime::rest::exchange::{parse, path};
 use crate::runtime::rest::output::Demux;
 use crate::runtime::rest::wire::MadeId;
+use crate::runtime::shared::calls::{late, not_allowed};
 use crate::transport::http::{Method, encode};
 
 /// Between two looks at a session whose output has ended and that is not over yet.

@@ -1,7 +1,5 @@
 //! Start, stop, signal, pause, remove, wait and list, as far as they are Docker's own; what is alike for every engine is
-//! in [`crate::runtime::rest::lifecycle`].
-
-use std::fs;
+//! in [`crate::runtime::shared::verbs`].
 
 use super::client::Client;
 use super::wire::{Inspect, Listed, Waited};
@@ -13,11 +11,14 @@ use crate::model::workload::labels;
 use crate::runtime::adapter::{
     Call, Change, ContainerInstance, ListFilter, RtResult, RuntimeError, StopOptions, unsupported,
 };
-use crate::runtime::rest::asked::missing_capability;
 use crate::runtime::rest::client::{Answer, Failure};
-use crate::runtime::rest::exchange::{NO_BODY, apart, not_allowed, parse};
-use crate::runtime::rest::lifecycle::{self, Acted, Containers, FIRST_POLL, Found, path};
-use crate::runtime::rest::owned::{is_ours, label_filter};
+use crate::runtime::rest::exchange::{NO_BODY, parse, path, word};
+use crate::runtime::rest::filters::label_filter;
+use crate::runtime::shared::calls::{apart, not_allowed};
+use crate::runtime::shared::capabilities::{bounding_set, has_capability};
+use crate::runtime::shared::fields::missing_capability;
+use crate::runtime::shared::owned::is_ours;
+use crate::runtime::shared::verbs::{self, Acted, Containers, FIRST_POLL, Found, Order};
 use crate::transport::http::{Method, encode};
 
 /// The container of exactly this id or name; `None` where there is none. Docker itself also takes the beginning of an
@@ -54,13 +55,13 @@ impl Containers for Own<'_> {
         Ok(find(self.0, call, id)?.map(found))
     }
 
-    fn act(&self, call: &Call, op: &str, id: &str, verb: &str) -> RtResult<Acted> {
-        match self.0.send(call, op, Method::Post, &path(id, verb), NO_BODY)? {
+    fn act(&self, call: &Call, op: &str, id: &str, order: Order) -> RtResult<Acted> {
+        match self.0.send(call, op, Method::Post, &path(id, &word(order)), NO_BODY)? {
             Answer::Done(_) => Ok(Acted::Done),
             Answer::Unchanged => Ok(Acted::Unchanged),
             Answer::Refused(failure) if failure.is_conflict() => Ok(Acted::WrongState),
             // Docker thaws by itself with a signal; that it runs by then is told as an internal error.
-            Answer::Refused(failure) if verb == "unpause" && failure.status == 500 => match self.look(call, id)? {
+            Answer::Refused(failure) if order == Order::Thaw && failure.status == 500 => match self.look(call, id)? {
                 Some(container) if container.status == ContainerStatus::Paused => Err(failure.into_error()),
                 Some(_) | None => Ok(Acted::WrongState),
             },
@@ -84,7 +85,7 @@ fn refusal(failure: Failure) -> RuntimeError {
 
 /// Starts it; Docker answers once the runtime has.
 pub(super) fn start(client: &Client, call: &Call, id: &str) -> RtResult<Change> {
-    let started = lifecycle::transit(&Own(client), call, "start", id, Transition::Start)?;
+    let started = verbs::start(&Own(client), call, id)?;
     if started == Change::Changed {
         check_capabilities(client, call, id)?;
     }
@@ -109,81 +110,24 @@ fn check_capabilities(client: &Client, call: &Call, id: &str) -> RtResult<()> {
     Err(unsupported(ENGINE, what))
 }
 
-/// The bounding set of a process; `None` where it has ended.
-fn bounding_set(pid: i32) -> Option<u64> {
-    let told = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = told.lines().find_map(|line| line.strip_prefix("CapBnd:"))?;
-    u64::from_str_radix(line.trim(), 16).ok()
-}
-
-/// Capabilities by their numbers (`linux/capability.h`).
-const CAPABILITIES: [&str; 41] = [
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "DAC_READ_SEARCH",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "SETGID",
-    "SETUID",
-    "SETPCAP",
-    "LINUX_IMMUTABLE",
-    "NET_BIND_SERVICE",
-    "NET_BROADCAST",
-    "NET_ADMIN",
-    "NET_RAW",
-    "IPC_LOCK",
-    "IPC_OWNER",
-    "SYS_MODULE",
-    "SYS_RAWIO",
-    "SYS_CHROOT",
-    "SYS_PTRACE",
-    "SYS_PACCT",
-    "SYS_ADMIN",
-    "SYS_BOOT",
-    "SYS_NICE",
-    "SYS_RESOURCE",
-    "SYS_TIME",
-    "SYS_TTY_CONFIG",
-    "MKNOD",
-    "LEASE",
-    "AUDIT_WRITE",
-    "AUDIT_CONTROL",
-    "SETFCAP",
-    "MAC_OVERRIDE",
-    "MAC_ADMIN",
-    "SYSLOG",
-    "WAKE_ALARM",
-    "BLOCK_SUSPEND",
-    "AUDIT_READ",
-    "PERFMON",
-    "BPF",
-    "CHECKPOINT_RESTORE",
-];
-
-/// Whether a set has the capability; one that is not known here counts as had, as the engine has taken its name.
-fn has_capability(set: u64, name: &str) -> bool {
-    CAPABILITIES.iter().position(|known| *known == name).is_none_or(|number| set >> number & 1 == 1)
-}
-
 /// Freezes it.
 pub(super) fn pause(client: &Client, call: &Call, id: &str) -> RtResult<Change> {
-    lifecycle::transit(&Own(client), call, "pause", id, Transition::Pause)
+    verbs::pause(&Own(client), call, id)
 }
 
 /// Thaws it.
 pub(super) fn resume(client: &Client, call: &Call, id: &str) -> RtResult<Change> {
-    lifecycle::transit(&Own(client), call, "resume", id, Transition::Resume)
+    verbs::resume(&Own(client), call, id)
 }
 
 /// Sends one signal to what runs.
 pub(super) fn signal(client: &Client, call: &Call, id: &str, signal: &str) -> RtResult<()> {
-    lifecycle::signal(&Own(client), call, id, signal)
+    verbs::signal(&Own(client), call, id, signal)
 }
 
 /// Signal, thaw, grace, SIGKILL; returns once it has ended.
 pub(super) fn stop(client: &Client, call: &Call, id: &str, options: &StopOptions) -> RtResult<Change> {
-    lifecycle::stop(&Own(client), call, id, options)
+    verbs::stop(&Own(client), call, id, options)
 }
 
 /// Deletes it. Of its volumes only those that the image made without a name go with it.
@@ -223,7 +167,7 @@ fn await_removal(client: &Client, call: &Call, id: &str) -> RtResult<Change> {
     let begun = std::time::Instant::now();
     while find(client, call, id)?.is_some() {
         if call.deadline.is_over() {
-            return Err(crate::runtime::rest::exchange::late("remove", begun));
+            return Err(crate::runtime::shared::calls::late("remove", begun));
         }
         if call.cancel.wait(Urge::Cancel, call.deadline.at_most(FIRST_POLL)) == Urge::Cancel {
             return Err(RuntimeError::Cancelled { op: "remove".to_owned() });
@@ -235,7 +179,7 @@ fn await_removal(client: &Client, call: &Call, id: &str) -> RtResult<Change> {
 /// Blocks until it has ended; its exit code.
 pub(super) fn wait(client: &Client, call: &Call, id: &str) -> RtResult<Option<i32>> {
     let container = inspect(client, call, id)?;
-    lifecycle::await_start(&Own(client), call, &container.id)?;
+    verbs::await_start(&Own(client), call, &container.id)?;
     let path = path(&container.id, "wait?condition=not-running");
     match client.send(call, "wait", Method::Post, &path, NO_BODY)? {
         Answer::Done(response) => Ok(i32::try_from(parse::<Waited>(ENGINE, "wait", &response)?.status_code).ok()),
@@ -271,12 +215,5 @@ mod tests {
         for id in ["", "../../version", "a/b", "-a", "a b", "ä"] {
             assert!(!may_be_a_name(id), "{id}");
         }
-    }
-
-    #[test]
-    fn capabilities_are_known_by_their_numbers() {
-        assert!(has_capability(1 << 24, "SYS_RESOURCE") && !has_capability(1 << 23, "SYS_RESOURCE"));
-        assert!(has_capability(0, "FROM_THE_FUTURE"));
-        assert_eq!(CAPABILITIES[40], "CHECKPOINT_RESTORE");
     }
 }

@@ -8,8 +8,7 @@ use super::lifecycle::inspect;
 use super::status::status;
 use crate::model::state::ContainerStatus;
 use crate::runtime::adapter::{BlockingStream, Call, LogChunk, LogOptions, OutputStream, RtResult};
-use crate::runtime::rest::exchange::{NO_BODY, wire_error};
-use crate::runtime::rest::lifecycle::path;
+use crate::runtime::rest::exchange::{NO_BODY, path, wire_error};
 use crate::runtime::rest::output::{Chunks, Demux, PIECE, logs_query, take_timestamp};
 use crate::transport::http::{Method, Streaming};
 

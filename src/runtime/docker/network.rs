@@ -9,7 +9,7 @@ use super::{DockerConfig, spec};
 use crate::runtime::adapter::{Call, Change, NetworkSpec, RtResult};
 use crate::runtime::rest::client::Answer;
 use crate::runtime::rest::exchange::NO_BODY;
-use crate::runtime::rest::owned::{is_ours, owner_of};
+use crate::runtime::shared::owned::{is_ours, owner_of};
 use crate::transport::http::{Method, encode};
 
 /// The network of exactly this name. Docker also takes an id's beginning.

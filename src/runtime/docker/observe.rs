@@ -7,9 +7,9 @@ use super::status::status;
 use super::wire::{InterfaceStats, Stats};
 use crate::runtime::adapter::{BlockingStream, Call, ContainerStats, EngineEvent, EngineEventKind, RtResult};
 use crate::runtime::rest::events::{since_now, stream};
-use crate::runtime::rest::exchange::{NO_BODY, not_allowed};
-use crate::runtime::rest::lifecycle::path;
+use crate::runtime::rest::exchange::{NO_BODY, path};
 use crate::runtime::rest::wire::{Event, Strings};
+use crate::runtime::shared::calls::not_allowed;
 use crate::transport::http::{Method, encode};
 
 /// Its use of the node now.

@@ -10,11 +10,11 @@ use super::request::{
 };
 use super::{ANNOTATION, DockerConfig, ENGINE};
 use crate::model::security::SecurityContext;
-use crate::model::workload::{DeviceSpec, NetworkMode, PortSpec, labels};
+use crate::model::workload::{DeviceSpec, NetworkMode, labels};
 use crate::runtime::adapter::{ContainerConfig, Mount as AskedMount, MountSource, RtResult, RuntimeError, unsupported};
-use crate::runtime::rest::asked;
 use crate::runtime::rest::told::protocol_word;
 use crate::runtime::rest::wire::Strings;
+use crate::runtime::shared::fields;
 
 /// The document of `POST /containers/create`. `image_user` is the image's user, as its configuration says it, `seccomp`
 /// the content of the seccomp profile that is asked for.
@@ -26,6 +26,7 @@ pub(super) fn create(
     seccomp: Option<&str>,
 ) -> RtResult<ContainerCreate> {
     let spec = &config.spec;
+    fields::image_alone(ENGINE, spec)?;
     if config.pod.is_some() {
         return Err(unsupported(ENGINE, "pods"));
     }
@@ -41,7 +42,7 @@ pub(super) fn create(
         open_stdin: spec.stdin,
         tty: spec.tty,
         hostname: config.hostname.clone(),
-        user: asked::user(&spec.security, image_user)?,
+        user: fields::user(&spec.security, image_user)?,
         exposed_ports: ports.keys().map(|port| (port.clone(), Empty {})).collect(),
         host_config: host_config(settings, api, config, HostPart { network_mode, ports, seccomp })?,
     })
@@ -60,7 +61,7 @@ fn host_config(
     part: HostPart<'_>,
 ) -> RtResult<HostConfig> {
     let security = &config.spec.security;
-    let limits = asked::limits(&config.spec.resources)?;
+    let limits = fields::limits(&config.spec.resources)?;
     let log = [("max-size", settings.log_bytes.to_string()), ("max-file", "2".to_owned())];
     Ok(HostConfig {
         network_mode: part.network_mode,
@@ -119,21 +120,8 @@ fn network(mode: &NetworkMode) -> RtResult<String> {
     })
 }
 
-/// Docker drops ports where there is nothing to publish, so they are refused here.
 fn ports(config: &ContainerConfig) -> RtResult<BTreeMap<String, Vec<PortBinding>>> {
-    let published: Vec<_> = config.ports.iter().filter_map(|port| Some((port, port.host_port?))).collect();
-    match config.network {
-        NetworkMode::None if !published.is_empty() => return Err(unsupported(ENGINE, "ports without a network")),
-        NetworkMode::Host => {
-            let is_moved =
-                |(port, host_port): &(&PortSpec, u16)| *host_port != port.container_port || !port.host_ip.is_empty();
-            if published.iter().any(is_moved) {
-                return Err(unsupported(ENGINE, "ports that differ from the host's on the host's network"));
-            }
-            return Ok(BTreeMap::new());
-        }
-        NetworkMode::None | NetworkMode::Bridge | NetworkMode::Named(_) => {}
-    }
+    let published = fields::published_ports(ENGINE, &config.network, &config.ports)?;
     let mut bindings: BTreeMap<String, Vec<PortBinding>> = BTreeMap::new();
     for (port, host_port) in published {
         let inside = format!("{}/{}", port.container_port, protocol_word(port.protocol));

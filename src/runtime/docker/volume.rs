@@ -7,8 +7,9 @@ use super::{DockerConfig, spec};
 use crate::runtime::adapter::{Call, Change, RtResult, RuntimeError, VolumeSpec};
 use crate::runtime::rest::client::Answer;
 use crate::runtime::rest::exchange::NO_BODY;
-use crate::runtime::rest::owned::{is_ours, owner_of, workload_filter};
+use crate::runtime::rest::filters::workload_filter;
 use crate::runtime::rest::wire::{Strings, Volume};
+use crate::runtime::shared::owned::{is_ours, owner_of};
 use crate::transport::http::{Method, encode};
 
 /// The volume of exactly this name.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::images::{Record, Stage, boot};
+use super::images::{Record, Stage};
 use super::{Hibernation, sums};
 use crate::cancel::CancelToken;
 use crate::clock::Deadline;
@@ -12,6 +12,7 @@ use crate::runtime::adapter::{
     Call, Change, CheckpointImage, CheckpointOptions, ContainerInstance, NoProgress, RestoreTo, RtResult,
     RuntimeAdapter, RuntimeError,
 };
+use crate::runtime::processes::boot;
 
 /// The time that taking back a checkpoint has whose call was cancelled or late.
 const BACK_LIMIT: Duration = Duration::from_secs(30);

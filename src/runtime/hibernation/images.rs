@@ -5,15 +5,16 @@
 //! which boot of the machine: what was not synced may be cut off after another.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::sums::{FileSum, sync_folder};
+use super::sums::FileSum;
 use crate::runtime::adapter::{CheckpointImage, ContainerInstance, RtResult, RuntimeError};
+use crate::runtime::shared::durable::replace;
 
 /// How far a container's checkpoint is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,11 +66,6 @@ impl Record {
 pub(super) struct Images {
     dir: PathBuf,
     records: Mutex<BTreeMap<String, Record>>,
-}
-
-/// The present boot of the machine; empty where the kernel does not say.
-pub(super) fn boot() -> String {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
 fn failed(what: &str, path: &Path, error: &io::Error) -> RuntimeError {
@@ -166,15 +162,7 @@ impl Images {
             what: "a checkpoint's record".to_owned(),
             reason: error.to_string(),
         })?;
-        let beside = path.with_extension("json.new");
-        let write = || -> io::Result<()> {
-            let mut file = File::create(&beside)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            fs::rename(&beside, &path)?;
-            sync_folder(&self.dir)
-        };
-        write().map_err(|error| failed("writing the record of a checkpoint,", &path, &error))?;
+        replace(&path, &text).map_err(|error| failed("writing the record of a checkpoint,", &path, &error))?;
         self.remember(record);
         Ok(())
     }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::runtime::adapter::{Call, CheckpointImage, RtResult, RuntimeError};
+use crate::runtime::shared::durable::sync_folder;
 
 /// The most files of an image.
 const MOST_FILES: usize = 100_000;
@@ -24,11 +25,6 @@ pub(super) struct FileSum {
     pub bytes: u64,
     /// SHA-256 in hexadecimal digits.
     pub sha256: String,
-}
-
-/// Makes what a folder lists durable.
-pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
 }
 
 fn failed(path: &Path, error: &io::Error) -> RuntimeError {

@@ -4,13 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::images::{Record, Stage, boot};
+use super::images::{Record, Stage};
 use super::{Hibernation, HibernationConfig};
 use crate::cancel::CancelToken;
 use crate::model::state::ContainerStatus;
 use crate::model::workload::labels;
 use crate::runtime::adapter::{Call, Change, CheckpointImage, RestoreTo, RuntimeAdapter, RuntimeError, StopOptions};
 use crate::runtime::double;
+use crate::runtime::processes::boot;
 use crate::runtime::sim::SimRuntime;
 use crate::runtime::sim::config::{SimConfig, SimFailure, SimFailureKind, SimFault, SimOp};
 

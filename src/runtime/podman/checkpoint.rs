@@ -20,8 +20,9 @@ use crate::clock::Deadline;
 use crate::runtime::adapter::{Call, Change, CheckpointImage, RestoreTo, RtResult, RuntimeError, unsupported};
 use crate::runtime::processes::{Which, end_trees, thaw_group_of};
 use crate::runtime::rest::client::Failure;
-use crate::runtime::rest::exchange::{apart, not_allowed};
-use crate::runtime::rest::lifecycle::path;
+use crate::runtime::rest::exchange::path;
+use crate::runtime::shared::calls::{apart, not_allowed};
+use crate::runtime::shared::criu::{last_errors, works_on};
 use crate::transport::http::Method;
 
 /// The folder of CRIU's files.
@@ -32,9 +33,6 @@ const SHM: &str = "devshm-checkpoint.tar";
 
 /// How long Podman has to tidy up by itself once what it restores was killed.
 const TIDY_LIMIT: Duration = Duration::from_secs(4);
-
-/// The most that is read of CRIU's log, from its end, bytes.
-const LOG_TAIL: usize = 16 * 1024;
 
 /// Dumps what runs; Podman ends it then.
 pub(super) fn checkpoint(client: &Client, call: &Call, id: &str) -> RtResult<CheckpointImage> {
@@ -143,11 +141,6 @@ fn is_cut_off(error: &RuntimeError) -> bool {
     matches!(error, RuntimeError::Cancelled { .. } | RuntimeError::Timeout { .. } | RuntimeError::Connection { .. })
 }
 
-/// Whether a command line is of the runtime that does this with the container.
-fn works_on(words: &[String], op: &str, id: &str) -> bool {
-    words.iter().any(|word| word == id) && words.iter().any(|word| word == op)
-}
-
 /// The failure with what CRIU says of it: the runtime tells no more than that there was one.
 fn told(failure: Failure, reason: &str) -> RuntimeError {
     match failure.into_error() {
@@ -165,42 +158,4 @@ fn criu_says(container: &Inspect, log: &str) -> String {
     // It may not have been written.
     let _ = fs::remove_file(&log);
     reason
-}
-
-fn last_errors(log: &Path) -> Option<String> {
-    use std::io::{Read, Seek, SeekFrom};
-    let mut file = fs::File::open(log).ok()?;
-    let length = file.metadata().ok()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(LOG_TAIL as u64))).ok()?;
-    let mut tail = Vec::new();
-    file.take(LOG_TAIL as u64).read_to_end(&mut tail).ok()?;
-    let text = String::from_utf8_lossy(&tail);
-    let errors: Vec<_> = text.lines().filter_map(|line| line.split_once("Error (")?.1.split_once("): ")).collect();
-    // The last says that it failed, the ones before it why.
-    let said: Vec<_> = errors.iter().map(|(_, what)| what.trim()).collect();
-    let first = said.len().saturating_sub(3);
-    (!said.is_empty()).then(|| format!("CRIU: {}", said[first..].join("; ")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn log_of_criu_is_told_by_its_last_errors() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let text = "(00.1) Warn (x.c:1): a\n(00.2)  7: Error (a.c:1): one\n(00.3) Error (b.c:2): two\n(00.4) good\n";
-        fs::write(file.path(), text).unwrap();
-        assert_eq!(last_errors(file.path()).as_deref(), Some("CRIU: one; two"));
-        fs::write(file.path(), "nothing\n").unwrap();
-        assert_eq!(last_errors(file.path()), None);
-    }
-
-    #[test]
-    fn command_line_is_of_a_container_by_its_whole_id() {
-        let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        assert!(works_on(&words("/usr/bin/runc checkpoint --image-path /x/abc/c abc"), "checkpoint", "abc"));
-        assert!(!works_on(&words("/usr/bin/runc checkpoint --image-path /x/abc/c abcd"), "checkpoint", "abc"));
-        assert!(!works_on(&words("/usr/bin/runc kill abc"), "checkpoint", "abc"));
-    }
 }

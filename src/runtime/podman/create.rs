@@ -7,9 +7,10 @@ use crate::runtime::adapter::{
     Call, ContainerConfig, ContainerInstance, MountSource, RtResult, RuntimeError, unsupported,
 };
 use crate::runtime::rest::client::Answer;
-use crate::runtime::rest::create::{discard, refused, remove_cut_off, taken};
+use crate::runtime::rest::create::{discard, refused, remove_cut_off};
 use crate::runtime::rest::exchange::{garbled, parse};
 use crate::runtime::rest::wire::{Created, Volume};
+use crate::runtime::shared::owned::taken;
 use crate::transport::http::Method;
 
 const OP: &str = "create";

@@ -1,5 +1,5 @@
 //! Start, stop, signal, pause, remove and wait, as far as they are Podman's own; what is alike for every engine is in
-//! [`crate::runtime::rest::lifecycle`].
+//! [`crate::runtime::shared::verbs`].
 
 use std::time::Duration;
 
@@ -11,9 +11,10 @@ use crate::model::state::{Allowed, ContainerStatus, Transition};
 use crate::model::workload::labels;
 use crate::runtime::adapter::{Call, Change, ContainerInstance, ListFilter, RtResult, RuntimeError, StopOptions};
 use crate::runtime::rest::client::{Answer, Failure};
-use crate::runtime::rest::exchange::{NO_BODY, not_allowed, parse};
-use crate::runtime::rest::lifecycle::{self, Acted, Containers, FIRST_POLL, Found, SLOWEST_POLL, path};
-use crate::runtime::rest::owned::is_ours;
+use crate::runtime::rest::exchange::{NO_BODY, parse, path, word};
+use crate::runtime::shared::calls::not_allowed;
+use crate::runtime::shared::owned::is_ours;
+use crate::runtime::shared::verbs::{self, Acted, Containers, FIRST_POLL, Found, Order, SLOWEST_POLL};
 use crate::transport::http::{Method, encode};
 
 /// How long the network and the mounts of a container that has ended may take to be gone: some hundred milliseconds
@@ -74,8 +75,8 @@ impl Containers for Own<'_> {
         Ok(find(self.0, call, id)?.map(found))
     }
 
-    fn act(&self, call: &Call, op: &str, id: &str, verb: &str) -> RtResult<Acted> {
-        match post(self.0, call, op, id, verb)? {
+    fn act(&self, call: &Call, op: &str, id: &str, order: Order) -> RtResult<Acted> {
+        match post(self.0, call, op, id, &word(order))? {
             Ok(true) => Ok(Acted::Done),
             Ok(false) => Ok(Acted::Unchanged),
             Err(failure) if is_state(&failure) => Ok(Acted::WrongState),
@@ -91,7 +92,7 @@ impl Containers for Own<'_> {
 /// Starts it; Podman answers once the runtime has.
 pub(super) fn start(client: &Client, call: &Call, id: &str) -> RtResult<Change> {
     pod::start_infra(client, call, &inspect(client, call, id)?.pod)?;
-    lifecycle::transit(&Own(client), call, "start", id, Transition::Start)
+    verbs::start(&Own(client), call, id)
 }
 
 /// Starts the infra container of a pod, which members that start side by side all ask for at once; returns when it runs.
@@ -115,22 +116,22 @@ pub(super) fn start_infra(client: &Client, call: &Call, infra_id: &str) -> RtRes
 
 /// Freezes it.
 pub(super) fn pause(client: &Client, call: &Call, id: &str) -> RtResult<Change> {
-    lifecycle::transit(&Own(client), call, "pause", id, Transition::Pause)
+    verbs::pause(&Own(client), call, id)
 }
 
 /// Thaws it.
 pub(super) fn resume(client: &Client, call: &Call, id: &str) -> RtResult<Change> {
-    lifecycle::transit(&Own(client), call, "resume", id, Transition::Resume)
+    verbs::resume(&Own(client), call, id)
 }
 
 /// Sends one signal to what runs.
 pub(super) fn signal(client: &Client, call: &Call, id: &str, signal: &str) -> RtResult<()> {
-    lifecycle::signal(&Own(client), call, id, signal)
+    verbs::signal(&Own(client), call, id, signal)
 }
 
 /// Signal, thaw, grace, SIGKILL; returns once it has ended and Podman has cleaned up after it.
 pub(super) fn stop(client: &Client, call: &Call, id: &str, options: &StopOptions) -> RtResult<Change> {
-    let stopped = lifecycle::stop(&Own(client), call, id, options)?;
+    let stopped = verbs::stop(&Own(client), call, id, options)?;
     if stopped == Change::Changed
         && let Some(ended) = find(client, call, id)?
     {
@@ -205,7 +206,7 @@ pub(super) fn delete(client: &Client, call: &Call, id: &str, force: bool) -> RtR
 /// Blocks until it has ended; its exit code, or `None` where that was lost.
 pub(super) fn wait(client: &Client, call: &Call, id: &str) -> RtResult<Option<i32>> {
     let container = inspect(client, call, id)?;
-    lifecycle::await_start(&Own(client), call, &container.id)?;
+    verbs::await_start(&Own(client), call, &container.id)?;
     let path = path(&container.id, &format!("wait?condition=exited&condition=stopped&interval={WAIT_INTERVAL}"));
     match client.send(call, "wait", Method::Post, &path, NO_BODY)? {
         Answer::Done(response) => Ok(Some(parse::<i32>(ENGINE, "wait", &response)?).filter(|code| *code >= 0)),

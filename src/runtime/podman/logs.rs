@@ -13,8 +13,7 @@ use super::status::status;
 use crate::model::state::ContainerStatus;
 use crate::runtime::adapter::{BlockingStream, Call, LogChunk, LogOptions, RtResult};
 use crate::runtime::rest::client::Later;
-use crate::runtime::rest::exchange::NO_BODY;
-use crate::runtime::rest::lifecycle::path;
+use crate::runtime::rest::exchange::{NO_BODY, path};
 use crate::runtime::rest::output::{Chunks, Demux, logs_query};
 use crate::transport::http::Method;
 

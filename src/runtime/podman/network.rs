@@ -6,8 +6,8 @@ use super::{ENGINE, PodmanConfig, spec};
 use crate::runtime::adapter::{Call, Change, NetworkSpec, RtResult, RuntimeError};
 use crate::runtime::rest::client::Answer;
 use crate::runtime::rest::exchange::{NO_BODY, parse};
-use crate::runtime::rest::owned::{is_ours, owner_of};
 use crate::runtime::rest::wire::Strings;
+use crate::runtime::shared::owned::{is_ours, owner_of};
 use crate::transport::http::{Method, encode};
 
 /// The network of exactly this name. Podman also takes an id's beginning.

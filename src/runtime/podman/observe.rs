@@ -10,8 +10,9 @@ use crate::runtime::adapter::{
     BlockingStream, Call, ContainerStats, EngineEvent, EngineEventKind, RtResult, RuntimeError,
 };
 use crate::runtime::rest::events::{since_now, stream};
-use crate::runtime::rest::exchange::{NO_BODY, not_allowed};
+use crate::runtime::rest::exchange::NO_BODY;
 use crate::runtime::rest::wire::{Event, Strings};
+use crate::runtime::shared::calls::not_allowed;
 use crate::transport::http::{Method, encode};
 
 /// Its use of the node now.

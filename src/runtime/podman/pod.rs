@@ -12,8 +12,10 @@ use super::{ENGINE, INFRA_ROLE, PodmanConfig, lifecycle};
 use crate::model::workload::{NetworkMode, labels};
 use crate::runtime::adapter::{Call, Change, PodSpec, RtResult, RuntimeError, StopOptions};
 use crate::runtime::rest::client::Answer;
-use crate::runtime::rest::exchange::{NO_BODY, apart, find_cut_off, parse};
-use crate::runtime::rest::owned::{is_of_workload, is_ours, owner_of, workload_filter};
+use crate::runtime::rest::exchange::{NO_BODY, find_cut_off, parse};
+use crate::runtime::rest::filters::workload_filter;
+use crate::runtime::shared::calls::apart;
+use crate::runtime::shared::owned::{is_of_workload, is_ours, owner_of};
 use crate::transport::http::{Method, encode};
 
 /// What an infra container has to end on SIGTERM; it does nothing that could be lost.

@@ -15,9 +15,9 @@ use crate::model::resources::Resources;
 use crate::model::security::SecurityContext;
 use crate::model::workload::{DeviceSpec, NetworkMode, PortSpec};
 use crate::runtime::adapter::{ContainerConfig, Mount, MountSource, RtResult, RuntimeError, unsupported};
-use crate::runtime::rest::asked;
 use crate::runtime::rest::told::protocol_word;
 use crate::runtime::rest::wire::Strings;
+use crate::runtime::shared::fields;
 
 /// The document of `POST /containers/create`. `image_user` is the image's user, as its configuration says it.
 pub(super) fn generator(
@@ -27,6 +27,7 @@ pub(super) fn generator(
     image_user: &str,
 ) -> RtResult<SpecGenerator> {
     let spec = &config.spec;
+    fields::image_alone(ENGINE, spec)?;
     let security = &spec.security;
     let network = network(config)?;
     Ok(SpecGenerator {
@@ -51,7 +52,7 @@ pub(super) fn generator(
         volumes: volumes(api, &config.mounts)?,
         devices: devices(&spec.devices, security.privileged)?,
         privileged: security.privileged,
-        user: asked::user(security, image_user)?,
+        user: fields::user(security, image_user)?,
         groups: security.supplemental_groups.iter().map(u32::to_string).collect(),
         cap_add: security.add_capabilities.iter().cloned().collect(),
         cap_drop: security.drop_capabilities.iter().cloned().collect(),
@@ -88,19 +89,13 @@ fn network(config: &ContainerConfig) -> RtResult<NetworkPart> {
     if config.pod.is_some() { Ok(NetworkPart::default()) } else { network_part(&config.network, &config.ports) }
 }
 
-/// The network and its published ports. Podman drops ports where there is nothing to publish, so they are refused here.
+/// The network and its published ports.
 pub(super) fn network_part(mode: &NetworkMode, ports: &[PortSpec]) -> RtResult<NetworkPart> {
-    let published: Vec<_> = ports.iter().filter_map(port).collect();
+    let published = fields::published_ports(ENGINE, mode, ports)?;
+    let published = published.into_iter().map(port).collect();
     match mode {
-        NetworkMode::None if !published.is_empty() => Err(unsupported(ENGINE, "ports without a network")),
         NetworkMode::None => Ok(NetworkPart { netns: Some(Namespace { nsmode: "none" }), ..NetworkPart::default() }),
-        NetworkMode::Host => {
-            let moved = |port: &PortMapping| port.host_port != port.container_port || !port.host_ip.is_empty();
-            if published.iter().any(moved) {
-                return Err(unsupported(ENGINE, "ports that differ from the host's on the host's network"));
-            }
-            Ok(NetworkPart { netns: Some(HOST), ..NetworkPart::default() })
-        }
+        NetworkMode::Host => Ok(NetworkPart { netns: Some(HOST), ..NetworkPart::default() }),
         NetworkMode::Bridge => Ok(NetworkPart { netns: Some(BRIDGE), ports: published, ..NetworkPart::default() }),
         NetworkMode::Named(names) if names.is_empty() => {
             Err(RuntimeError::InvalidSpec { reason: "network: the list of networks is empty".to_owned() })
@@ -115,14 +110,14 @@ pub(super) fn network_part(mode: &NetworkMode, ports: &[PortSpec]) -> RtResult<N
 
 const BRIDGE: Namespace = Namespace { nsmode: "bridge" };
 
-fn port(port: &PortSpec) -> Option<PortMapping> {
-    Some(PortMapping {
+fn port((port, host_port): (&PortSpec, u16)) -> PortMapping {
+    PortMapping {
         host_ip: port.host_ip.clone(),
         container_port: port.container_port,
-        host_port: port.host_port?,
+        host_port,
         range: 1,
         protocol: protocol_word(port.protocol).to_owned(),
-    })
+    }
 }
 
 fn access(mount: &Mount) -> &'static str {
@@ -178,7 +173,7 @@ fn devices(devices: &[DeviceSpec], privileged: bool) -> RtResult<Vec<Device>> {
 }
 
 fn limits(resources: &Resources) -> RtResult<ResourceLimits> {
-    let limits = asked::limits(resources)?;
+    let limits = fields::limits(resources)?;
     let cpu = CpuLimits {
         quota: limits.cpu.map(|(quota, _)| quota),
         period: limits.cpu.map(|(_, period)| period),
@@ -221,5 +216,5 @@ pub(super) fn dropped_field(warning: &str) -> Option<String> {
 /// engine itself does not have.
 pub(super) fn missing_capability(security: &SecurityContext, bounding: &[String]) -> Option<String> {
     let is_granted = |name: &str| bounding.iter().any(|cap| cap.strip_prefix("CAP_").unwrap_or(cap) == name);
-    asked::missing_capability(security, is_granted)
+    fields::missing_capability(security, is_granted)
 }

@@ -1,23 +1,12 @@
-//! A create that does not give a container: the name is taken, what was made cannot be kept, or its answer never came.
+//! A create that does not give a container: it is refused, what was made cannot be kept, or its answer never came.
 
 use super::client::Failure;
-use super::exchange::{apart, find_cut_off};
-use super::lifecycle::Containers;
-use super::owned::is_ours;
+use super::exchange::find_cut_off;
 use super::wire::Strings;
-use crate::model::workload::labels;
 use crate::runtime::adapter::{Call, RuntimeError};
-
-/// A name that is taken, by whom.
-pub fn taken(node: &str, name: &str, holder: &Strings) -> RuntimeError {
-    let workload = holder.get(labels::WORKLOAD).map(String::as_str).unwrap_or_default();
-    let detail = match (is_ours(node, holder), workload) {
-        (true, "") => " and is ours".to_owned(),
-        (true, workload) => format!(" and belongs to workload '{workload}'"),
-        (false, _) => " and is not ours".to_owned(),
-    };
-    RuntimeError::AlreadyExists { what: format!("container '{name}'"), detail }
-}
+use crate::runtime::shared::calls::apart;
+use crate::runtime::shared::owned::taken;
+use crate::runtime::shared::verbs::Containers;
 
 /// A refusal of the create, `is_taken` for the name's sake.
 pub fn refused(

@@ -1,21 +1,34 @@
-//! How an exchange with an engine fails, in the words of the port, and what is done apart from the call that needs it.
+//! How an exchange with an engine fails, in the words of the port, and what is looked for after one that was cut off.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::cancel::{CancelToken, Urge};
+use crate::cancel::Urge;
 use crate::clock::Deadline;
-use crate::model::state::ContainerStatus;
-use crate::runtime::adapter::{Call, NoProgress, RtResult, RuntimeError};
-use crate::transport::http::{HttpError, Response};
-
-/// For tidying up after a call that was itself cancelled or late.
-const CLEANUP_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::runtime::adapter::{Call, RtResult, RuntimeError};
+use crate::runtime::shared::calls::apart;
+use crate::runtime::shared::verbs::Order;
+use crate::transport::http::{HttpError, Response, encode};
 
 /// The body of a request that has none.
 pub const NO_BODY: Option<&()> = None;
+
+/// The path of a container's resource.
+pub fn path(id: &str, what: &str) -> String {
+    format!("/containers/{}/{what}", encode(id))
+}
+
+/// The resource and query of an order, which both engines call the same.
+pub fn word(order: Order) -> String {
+    match order {
+        Order::Start => "start".to_owned(),
+        Order::Pause => "pause".to_owned(),
+        Order::Thaw => "unpause".to_owned(),
+        Order::Signal(name) => format!("kill?signal={}", encode(name)),
+    }
+}
 
 /// A request's document.
 pub fn to_json(op: &str, body: &impl Serialize) -> RtResult<Vec<u8>> {
@@ -52,22 +65,6 @@ pub fn wire_error(engine: &str, op: &str, error: HttpError) -> RuntimeError {
             RuntimeError::Connection { engine: engine.to_owned(), op: op.to_owned(), reason: error.to_string() }
         }
     }
-}
-
-/// The error of a call that the state does not allow.
-pub fn not_allowed(op: &str, id: &str, state: &ContainerStatus) -> RuntimeError {
-    RuntimeError::InvalidState { op: op.to_owned(), id: id.to_owned(), state: state.word().to_owned() }
-}
-
-/// The error of a call whose time is over.
-pub fn late(op: &str, begun: Instant) -> RuntimeError {
-    RuntimeError::Timeout { op: op.to_owned(), after: begun.elapsed() }
-}
-
-/// Runs `work` with a time and a token of its own: what has to be done although the call that needs it was cancelled.
-pub fn apart<T>(work: impl FnOnce(&Call) -> T) -> T {
-    let cancel = CancelToken::new();
-    work(&Call { deadline: Deadline::after(CLEANUP_TIMEOUT), cancel: &cancel, progress: &NoProgress })
 }
 
 /// How long after a request that was cut off its object is looked for: the engine goes on with what it has begun, which

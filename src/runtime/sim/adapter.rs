@@ -43,6 +43,8 @@ impl RuntimeAdapter for SimRuntime {
             supports_user_networks: true,
             supports_resource_limits: true,
             supports_pods: true,
+            supports_rootfs: true,
+            supports_service_management: true,
             ..RuntimeCapabilities::default()
         }
     }

@@ -132,6 +132,8 @@ impl Subject {
             spec: ContainerSpec {
                 name: "main".into(),
                 image: self.image.clone(),
+                rootfs: String::new(),
+                unit: String::new(),
                 pull: PullPolicy::IfNotPresent,
                 command: (self.command)(behaviour),
                 args: vec![],

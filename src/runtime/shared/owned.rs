@@ -1,9 +1,12 @@
 //! Whose an object is: by its labels. What is not ours is never changed or deleted.
 
-use super::wire::Strings;
+use std::collections::BTreeMap;
+
 use crate::model::workload::labels;
 use crate::runtime::adapter::{Change, RtResult, RuntimeError};
-use crate::transport::http::encode;
+
+/// Labels.
+type Strings = BTreeMap<String, String>;
 
 /// Whether labels are those of something of this node's.
 pub fn is_ours(node: &str, found: &Strings) -> bool {
@@ -23,13 +26,13 @@ pub fn owner_of(node: &str, kind: &str, name: &str, found: &Strings) -> RtResult
     Err(RuntimeError::AlreadyExists { what: format!("{kind} '{name}'"), detail: " and is not ours".to_owned() })
 }
 
-/// The encoded filter for what has all these labels.
-pub fn label_filter<'a>(wanted: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
-    let wanted: Vec<_> = wanted.into_iter().map(|(key, value)| format!("{key}={value}")).collect();
-    encode(&serde_json::json!({ "label": wanted }).to_string())
-}
-
-/// The same for what is of this node's and of the workload.
-pub fn workload_filter(node: &str, workload: &str) -> String {
-    label_filter([(labels::NODE, node), (labels::WORKLOAD, workload)])
+/// A name that is taken, by whom.
+pub fn taken(node: &str, name: &str, holder: &Strings) -> RuntimeError {
+    let workload = holder.get(labels::WORKLOAD).map(String::as_str).unwrap_or_default();
+    let detail = match (is_ours(node, holder), workload) {
+        (true, "") => " and is ours".to_owned(),
+        (true, workload) => format!(" and belongs to workload '{workload}'"),
+        (false, _) => " and is not ours".to_owned(),
+    };
+    RuntimeError::AlreadyExists { what: format!("container '{name}'"), detail }
 }

@@ -1,15 +1,14 @@
 //! Verbs over containers, alike for every engine: the table of transitions is asked before the engine is, and a grace is
 //! never rounded, because the engines' own stop, which counts whole seconds, is not used.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::exchange::{late, not_allowed};
-use super::wire::Strings;
+use super::calls::{late, not_allowed};
 use crate::cancel::Urge;
 use crate::clock::Deadline;
 use crate::model::state::{Allowed, ContainerStatus, Transition};
 use crate::runtime::adapter::{Call, Change, RtResult, RuntimeError, StopOptions};
-use crate::transport::http::encode;
 
 /// The first wait between two looks at a container that is to end; doubled up to [`SLOWEST_POLL`].
 pub const FIRST_POLL: Duration = Duration::from_millis(5);
@@ -17,7 +16,20 @@ pub const FIRST_POLL: Duration = Duration::from_millis(5);
 /// An inspect costs an engine some 3 ms, so this keeps a long grace below a twentieth of a core.
 pub const SLOWEST_POLL: Duration = Duration::from_millis(80);
 
-/// What came of a verb.
+/// What an engine is told to do with a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order<'a> {
+    /// Start it.
+    Start,
+    /// Freeze it.
+    Pause,
+    /// Thaw it.
+    Thaw,
+    /// Send it the signal of this name (`SIGTERM`).
+    Signal(&'a str),
+}
+
+/// What came of an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Acted {
     /// It was done.
@@ -36,7 +48,7 @@ pub struct Found {
     /// Its state.
     pub status: ContainerStatus,
     /// Its labels.
-    pub labels: Strings,
+    pub labels: BTreeMap<String, String>,
 }
 
 /// An engine's containers.
@@ -44,17 +56,11 @@ pub trait Containers {
     /// The container of exactly this id or name; `None` where there is none.
     fn look(&self, call: &Call, id: &str) -> RtResult<Option<Found>>;
 
-    /// Carries out `start`, `pause`, `unpause` or `kill?signal=…` on the container with this engine's id. `op` is the
-    /// verb as errors call it.
-    fn act(&self, call: &Call, op: &str, id: &str, verb: &str) -> RtResult<Acted>;
+    /// Carries out an order on the container with this engine's id. `op` is what errors call it.
+    fn act(&self, call: &Call, op: &str, id: &str, order: Order) -> RtResult<Acted>;
 
     /// Deletes the container with this engine's id, also one that runs.
     fn delete(&self, call: &Call, id: &str) -> RtResult<Change>;
-}
-
-/// The path of a container's resource.
-pub fn path(id: &str, what: &str) -> String {
-    format!("/containers/{}/{what}", encode(id))
 }
 
 /// The container, or `NotFound`.
@@ -62,17 +68,39 @@ pub fn found(engine: &impl Containers, call: &Call, id: &str) -> RtResult<Found>
     engine.look(call, id)?.ok_or_else(|| RuntimeError::NotFound { what: format!("container '{id}'") })
 }
 
+/// An order with the transition that it is for.
+struct Way {
+    op: &'static str,
+    order: Order<'static>,
+    transition: Transition,
+}
+
+/// Starts it.
+pub fn start(engine: &impl Containers, call: &Call, id: &str) -> RtResult<Change> {
+    transit(engine, call, id, Way { op: "start", order: Order::Start, transition: Transition::Start })
+}
+
+/// Freezes it.
+pub fn pause(engine: &impl Containers, call: &Call, id: &str) -> RtResult<Change> {
+    transit(engine, call, id, Way { op: "pause", order: Order::Pause, transition: Transition::Pause })
+}
+
+/// Thaws it.
+pub fn resume(engine: &impl Containers, call: &Call, id: &str) -> RtResult<Change> {
+    transit(engine, call, id, Way { op: "resume", order: Order::Thaw, transition: Transition::Resume })
+}
+
 /// Asks the table of transitions, then the engine; a refusal for the state's sake means that the state moved between
 /// the two, and is told as the state that it is now.
-pub fn transit(engine: &impl Containers, call: &Call, op: &str, id: &str, transition: Transition) -> RtResult<Change> {
+fn transit(engine: &impl Containers, call: &Call, id: &str, way: Way) -> RtResult<Change> {
+    let Way { op, order, transition } = way;
     let before = found(engine, call, id)?;
     match before.status.allows(transition) {
         Allowed::Unchanged => return Ok(Change::Unchanged),
         Allowed::No => return Err(not_allowed(op, id, &before.status)),
         Allowed::Yes => {}
     }
-    let verb = if op == "resume" { "unpause" } else { op };
-    match engine.act(call, op, &before.id, verb)? {
+    match engine.act(call, op, &before.id, order)? {
         Acted::Done => Ok(Change::Changed),
         Acted::Unchanged => Ok(Change::Unchanged),
         Acted::WrongState => {
@@ -87,7 +115,7 @@ pub fn transit(engine: &impl Containers, call: &Call, op: &str, id: &str, transi
 
 /// Sends a signal; `false` when there was nothing left to send it to.
 fn send_signal(engine: &impl Containers, call: &Call, op: &str, id: &str, signal: &str) -> RtResult<bool> {
-    let acted = engine.act(call, op, id, &format!("kill?signal={}", encode(signal)))?;
+    let acted = engine.act(call, op, id, Order::Signal(signal))?;
     Ok(acted != Acted::WrongState)
 }
 
@@ -116,7 +144,7 @@ pub fn stop(engine: &impl Containers, call: &Call, id: &str, options: &StopOptio
     if container.status == ContainerStatus::Paused {
         // SIGKILL comes after the thaw: on cgroup v1 a frozen process does not die, and the engine would wait for it. Some
         // thaw by themselves with the signal, and it may have ended meanwhile.
-        engine.act(call, "resume", id, "unpause")?;
+        engine.act(call, "resume", id, Order::Thaw)?;
     }
     let grace = if kill_at_once { Duration::ZERO } else { options.grace };
     if !grace.is_zero() && await_end(engine, call, id, call.deadline.at_most(grace), Urge::Hasten)? {

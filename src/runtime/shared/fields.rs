@@ -1,8 +1,9 @@
-//! Parts of our configuration that these engines take in the same form. Pure.
+//! Parts of our configuration in the form in which several engines take them. Pure.
 
 use crate::model::resources::Resources;
 use crate::model::security::SecurityContext;
-use crate::runtime::adapter::{RtResult, RuntimeError};
+use crate::model::workload::{ContainerSpec, NetworkMode, PortSpec};
+use crate::runtime::adapter::{RtResult, RuntimeError, unsupported};
 
 /// The CFS period for limits of 10 thousandths of a CPU and more, microseconds: the kernel's default.
 const PERIOD_US: u64 = 100_000;
@@ -44,6 +45,37 @@ pub fn limits(resources: &Resources) -> RtResult<Limits> {
         memory_reservation: signed(resources.memory_reservation_bytes, "memory_reservation_bytes")?,
         pids: signed(resources.pids, "pids")?,
     })
+}
+
+/// Refuses what stands in the place of an image: these engines know images alone.
+pub fn image_alone(engine: &str, spec: &ContainerSpec) -> RtResult<()> {
+    let others = [("rootfs", &spec.rootfs), ("unit", &spec.unit)];
+    match others.into_iter().find(|(_, value)| !value.is_empty()) {
+        Some((field, _)) => Err(unsupported(engine, field)),
+        None => Ok(()),
+    }
+}
+
+/// The published ports that the engine has to bind. Refused where there is nothing to publish, which engines would drop in
+/// silence; on the host's network the container binds them by itself, so they have to be the same there.
+pub fn published_ports<'a>(
+    engine: &str,
+    network: &NetworkMode,
+    ports: &'a [PortSpec],
+) -> RtResult<Vec<(&'a PortSpec, u16)>> {
+    let published: Vec<_> = ports.iter().filter_map(|port| Some((port, port.host_port?))).collect();
+    match network {
+        NetworkMode::None if !published.is_empty() => Err(unsupported(engine, "ports without a network")),
+        NetworkMode::Host => {
+            let is_moved =
+                |(port, host_port): &(&PortSpec, u16)| *host_port != port.container_port || !port.host_ip.is_empty();
+            if published.iter().any(is_moved) {
+                return Err(unsupported(engine, "ports that differ from the host's on the host's network"));
+            }
+            Ok(Vec::new())
+        }
+        NetworkMode::None | NetworkMode::Bridge | NetworkMode::Named(_) => Ok(published),
+    }
 }
 
 /// Quota and period, microseconds.
