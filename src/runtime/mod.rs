@@ -11,6 +11,7 @@ pub mod docker;
 mod double;
 mod failure;
 pub mod hibernation;
+pub mod logfile;
 pub mod names;
 pub mod podman;
 mod probes;
