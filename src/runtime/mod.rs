@@ -13,6 +13,7 @@ mod failure;
 pub mod hibernation;
 pub mod logfile;
 pub mod names;
+pub mod oci;
 pub mod podman;
 mod probes;
 pub mod processes;

@@ -1,0 +1,3 @@
+//! Containers by an OCI runtime (crun, runc) with no engine daemon.
+
+pub mod images;
