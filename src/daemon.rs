@@ -32,6 +32,7 @@ use crate::policy::{Chain, PolicyGate};
 use crate::runtime::adapter::RuntimeAdapter;
 use crate::runtime::docker::{Docker, DockerConfig};
 use crate::runtime::hibernation::{Hibernation, HibernationConfig};
+use crate::runtime::oci::{Oci, OciConfig};
 use crate::runtime::podman::{Podman, PodmanConfig};
 use crate::runtime::registry::EngineRegistry;
 use crate::runtime::sim::SimRuntime;
@@ -275,6 +276,22 @@ fn engines(config: &Config) -> Result<EngineRegistry, DaemonError> {
             ..DockerConfig::default()
         };
         engines.register(Arc::new(Docker::new(docker))).map_err(failed("runtimes.docker"))?;
+    }
+    if config.runtimes.oci.enabled {
+        let given = &config.runtimes.oci;
+        let usual = OciConfig::default();
+        let oci = OciConfig {
+            node: config.node.clone(),
+            dir: config.state_dir.join("oci"),
+            run_dir: if given.run_dir.as_os_str().is_empty() { usual.run_dir.clone() } else { given.run_dir.clone() },
+            runtime: given.runtime.clone(),
+            conmon: given.conmon.clone(),
+            image_folders: given.image_folders.clone(),
+            image_bytes: given.image_bytes,
+            ..usual
+        };
+        let oci = Oci::open(oci).map_err(failed("runtimes.oci"))?;
+        engines.register(hibernating(config, Arc::new(oci))?).map_err(failed("runtimes.oci"))?;
     }
     if config.runtimes.sim.enabled {
         let sim = SimRuntime::open(config.runtimes.sim.clone(), &config.node).map_err(failed("runtimes.sim"))?;

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 pub mod fragments;
 pub mod merged;
 pub mod reload;
+pub mod runtimes;
 pub mod settings;
 mod tree;
 mod typed;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::runtimes::Runtimes;
 use super::units;
-use crate::runtime::sim::config::SimConfig;
 use crate::security::ceiling::Ceiling;
 
 /// All settings. Sections by what they concern.
@@ -228,57 +228,6 @@ impl Default for Limits {
     fn default() -> Self {
         Self { message_bytes: 4 << 20, documents: 256, containers: 256, streams_per_peer: 32, streams_unix: 64 }
     }
-}
-
-/// Container engines.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Runtimes {
-    /// Engines in the order in which they are taken where neither caller nor document names one.
-    pub preference: Vec<String>,
-    /// Podman.
-    pub podman: Podman,
-    /// Docker.
-    pub docker: Docker,
-    /// The simulator.
-    pub sim: SimConfig,
-}
-
-impl Default for Runtimes {
-    fn default() -> Self {
-        Self {
-            preference: vec!["podman".into()],
-            podman: Podman::default(),
-            docker: Docker::default(),
-            sim: SimConfig::default(),
-        }
-    }
-}
-
-/// Podman, over its REST API.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Podman {
-    /// Use it.
-    pub enabled: bool,
-    /// Path of its socket; empty: found by itself, the system's first, then the user's.
-    pub socket: PathBuf,
-}
-
-impl Default for Podman {
-    fn default() -> Self {
-        Self { enabled: true, socket: PathBuf::new() }
-    }
-}
-
-/// Docker, over its Engine API.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Docker {
-    /// Use it.
-    pub enabled: bool,
-    /// Path of its socket; empty: found by itself, the system's first, then the user's.
-    pub socket: PathBuf,
 }
 
 /// Rules on who may do what.

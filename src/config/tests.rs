@@ -188,7 +188,7 @@ fn values_out_of_range_and_contradictions_name_the_line_that_gave_them() {
         ),
         (
             "runtimes: {preference: [dokcer]}",
-            "1: runtimes.preference: there is no engine 'dokcer'; the engines are podman, docker, sim",
+            "1: runtimes.preference: there is no engine 'dokcer'; the engines are podman, docker, oci, sim",
         ),
         (
             "runtimes: {preference: [docker]}",

@@ -6,12 +6,10 @@ use std::path::Path;
 use std::time::Duration;
 
 mod peers;
+mod runtimes;
 
-use super::settings::{Actions, Config, Dispatch, Hibernation, Limits, Listen, Runtimes};
+use super::settings::{Actions, Config, Dispatch, Hibernation, Limits, Listen};
 use super::units::{duration_text, size_text};
-
-/// Engines that can be named in `runtimes.preference`.
-pub const ENGINES: [&str; 3] = ["podman", "docker", "sim"];
 
 /// The longest path that fits a unix socket's address, without the zero at its end.
 const MAX_SOCKET_PATH: usize = 107;
@@ -53,7 +51,7 @@ pub fn validate(mut config: Config, warnings: &mut Vec<String>) -> Result<Config
     check_dispatch(&config.dispatch)?;
     check_actions(&config.actions)?;
     check_limits(&config.limits)?;
-    check_runtimes(&config.runtimes, warnings)?;
+    runtimes::check(&config.runtimes, warnings)?;
     peers::check(&config)?;
     check_hibernation(&config.hibernation)?;
     within("shutdown.drain", config.shutdown.drain, Duration::ZERO..=Duration::from_secs(600), duration_text)?;
@@ -173,42 +171,6 @@ fn check_limits(limits: &Limits) -> Result<(), Violation> {
     within("limits.containers", limits.containers, 1..=10_000, number)?;
     within("limits.streams_per_peer", limits.streams_per_peer, 1..=1024, number)?;
     within("limits.streams_unix", limits.streams_unix, 1..=1024, number)
-}
-
-fn check_runtimes(runtimes: &Runtimes, warnings: &mut Vec<String>) -> Result<(), Violation> {
-    const PREFERENCE: &str = "runtimes.preference";
-    if runtimes.preference.is_empty() {
-        return Err(Violation::of(PREFERENCE, format!("must name an engine: {}", ENGINES.join(", "))));
-    }
-    for (index, name) in runtimes.preference.iter().enumerate() {
-        let (enabled, switch) = match name.as_str() {
-            "podman" => (runtimes.podman.enabled, "runtimes.podman.enabled"),
-            "docker" => (runtimes.docker.enabled, "runtimes.docker.enabled"),
-            "sim" => (runtimes.sim.enabled, "runtimes.sim.enabled"),
-            other => {
-                let what = format!("there is no engine '{other}'; the engines are {}", ENGINES.join(", "));
-                return Err(Violation::of(PREFERENCE, what));
-            }
-        };
-        if !enabled {
-            let what = format!("{PREFERENCE} names '{name}', which is off; switch it on with {switch}, or take it out");
-            return Err(Violation { keys: vec![PREFERENCE, switch], what });
-        }
-        if runtimes.preference[..index].contains(name) {
-            return Err(Violation::of(PREFERENCE, format!("names '{name}' twice")));
-        }
-    }
-    let sockets =
-        [("runtimes.podman.socket", &runtimes.podman.socket), ("runtimes.docker.socket", &runtimes.docker.socket)];
-    for (key, socket) in sockets {
-        if !socket.as_os_str().is_empty() && !socket.is_absolute() {
-            return Err(not_absolute(key, socket));
-        }
-    }
-    if runtimes.sim.enabled {
-        warnings.push("runtimes.sim: the simulator is on; what it is given to run does not run".into());
-    }
-    Ok(())
 }
 
 fn not_absolute(key: &'static str, path: &Path) -> Violation {

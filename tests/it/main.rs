@@ -15,6 +15,7 @@ mod etcd;
 mod grpc;
 mod hibernation;
 mod manifests;
+mod oci;
 mod overdue;
 mod podman;
 mod process;

@@ -24,6 +24,7 @@ use std::time::Duration;
 use actioncontroller::runtime::adapter::{Probe, RuntimeAdapter};
 use actioncontroller::runtime::docker::{Docker, DockerConfig};
 use actioncontroller::runtime::hibernation::{Hibernation, HibernationConfig};
+use actioncontroller::runtime::oci::{Oci, OciConfig};
 use actioncontroller::runtime::podman::{Podman, PodmanConfig};
 use actioncontroller::runtime::sim::SimRuntime;
 use actioncontroller::runtime::sim::config::{
@@ -31,6 +32,7 @@ use actioncontroller::runtime::sim::config::{
 };
 
 use crate::support::docker::DockerServer;
+use crate::support::oci::OciRig;
 use crate::support::podman::PodmanServer;
 use subject::{Foreign, Subject};
 
@@ -146,6 +148,48 @@ fn podman_conforms() {
         not_applicable.extend(hibernating::CASES.iter().map(|case| case.name));
     }
     suite::run(&podman(&server), &not_applicable);
+}
+
+/// crun or runc with no engine daemon.
+fn oci(rig: &Arc<OciRig>) -> Subject {
+    let away = OciConfig { dir: rig.files().join("away"), runtime: "no-such-runtime".into(), ..rig.config() };
+    let adapter = rig.adapter();
+    assert!(matches!(adapter.probe(), Probe::Available { .. }), "{:?}", adapter.probe());
+    Subject {
+        adapter: hibernating(Arc::new(adapter)),
+        node: rig.config().node,
+        image: "localhost/busybox:1".into(),
+        absent_image: Some("localhost/absent:1".into()),
+        missing_image: "localhost/missing:1".into(),
+        command: behaviour::for_busybox,
+        down: Box::new(move || Arc::new(Oci::open(away.clone()).unwrap()) as Arc<dyn RuntimeAdapter>),
+        foreign: Box::new(Foreign::through_the_adapter),
+        has_processes: true,
+        tells_memory_kills: true,
+        made: Default::default(),
+    }
+}
+
+/// What is about pods, and networks other than none and host.
+const NO_NETWORKS: [&str; 8] = [
+    "network_goes_with_its_last_member",
+    "foreign_network_is_neither_taken_nor_removed",
+    "container_in_a_network_that_is_not_there_is_refused",
+    "published_port_is_told_back",
+    "pod_is_made_once_and_removed_after_its_members",
+    "stopped_pod_comes_back_with_its_first_member",
+    "foreign_pod_is_neither_taken_nor_removed",
+    "leftovers_are_those_of_the_workload",
+];
+
+#[test]
+fn oci_conforms_with_crun() {
+    suite::run(&oci(&Arc::new(OciRig::with_crun())), &NO_NETWORKS);
+}
+
+#[test]
+fn oci_conforms_with_runc() {
+    suite::run(&oci(&Arc::new(OciRig::with_runc())), &NO_NETWORKS);
 }
 
 /// A private Docker with a registry.

@@ -18,7 +18,7 @@ pub const CASES: &[Case] = &[
     case("bind_mount_is_shared", bind_mount),
     case("read_only_root_refuses_writes", read_only_root),
     case("labels_and_annotations_are_told_back", labels_and_annotations),
-    case("published_port_is_told_back", published_port),
+    with(|caps, _| caps.supports_user_networks, "published_port_is_told_back", published_port),
     case("name_that_no_engine_takes_is_refused", wrong_name),
     with(|caps, subject| caps.supports_resource_limits && subject.has_processes, "limits_are_in_the_cgroup", limits),
 ];

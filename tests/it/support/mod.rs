@@ -3,6 +3,8 @@
 pub mod daemon;
 pub mod docker;
 pub mod etcd;
+pub mod layout;
+pub mod oci;
 pub mod peers;
 pub mod podman;
 pub mod rig;

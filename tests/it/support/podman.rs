@@ -15,7 +15,9 @@ use actioncontroller::runtime::podman::{Podman, PodmanConfig};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::rig::{Anchor, BUSYBOX, Registry, START_LIMIT, archive, busybox_tree, kill_left_over, noisy_archive};
+use super::rig::{
+    Anchor, BUSYBOX, Registry, START_LIMIT, archive, busybox_tree, criu_folder, kill_left_over, noisy_archive,
+};
 use super::wait::until;
 
 /// The image that every server has.
@@ -246,13 +248,6 @@ impl PodmanServer {
             "localhost/volume:1",
         ]);
     }
-}
-
-/// Where `tests/rig/criu.sh` unpacks: `$ACTIONCONTROLLER_CRIU_DIR`, by default `~/.cache/actioncontroller/criu`.
-pub fn criu_folder() -> PathBuf {
-    let by_default = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/actioncontroller/criu"));
-    let folder = std::env::var_os("ACTIONCONTROLLER_CRIU_DIR").map(PathBuf::from).or_else(by_default);
-    folder.unwrap_or_default()
 }
 
 impl Drop for PodmanServer {

@@ -167,3 +167,10 @@ pub fn kill_left_over(dir: &Path) {
         }
     }
 }
+
+/// Where `tests/rig/criu.sh` unpacks: `$ACTIONCONTROLLER_CRIU_DIR`, by default `~/.cache/actioncontroller/criu`.
+pub fn criu_folder() -> PathBuf {
+    let by_default = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/actioncontroller/criu"));
+    let folder = std::env::var_os("ACTIONCONTROLLER_CRIU_DIR").map(PathBuf::from).or_else(by_default);
+    folder.unwrap_or_default()
+}

@@ -1,0 +1,94 @@
+//! Settings of container engines.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::units;
+use crate::runtime::sim::config::SimConfig;
+
+/// Container engines.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Runtimes {
+    /// Engines in the order in which they are taken where neither caller nor document names one.
+    pub preference: Vec<String>,
+    /// Podman.
+    pub podman: Podman,
+    /// Docker.
+    pub docker: Docker,
+    /// crun or runc with no engine daemon.
+    pub oci: Oci,
+    /// The simulator.
+    pub sim: SimConfig,
+}
+
+impl Default for Runtimes {
+    fn default() -> Self {
+        Self {
+            preference: vec!["podman".into()],
+            podman: Podman::default(),
+            docker: Docker::default(),
+            oci: Oci::default(),
+            sim: SimConfig::default(),
+        }
+    }
+}
+
+/// Podman, over its REST API.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Podman {
+    /// Use it.
+    pub enabled: bool,
+    /// Path of its socket; empty: found by itself, the system's first, then the user's.
+    pub socket: PathBuf,
+}
+
+impl Default for Podman {
+    fn default() -> Self {
+        Self { enabled: true, socket: PathBuf::new() }
+    }
+}
+
+/// Docker, over its Engine API.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Docker {
+    /// Use it.
+    pub enabled: bool,
+    /// Path of its socket; empty: found by itself, the system's first, then the user's.
+    pub socket: PathBuf,
+}
+
+/// crun or runc, with no engine daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Oci {
+    /// Use it.
+    pub enabled: bool,
+    /// The runtime: a path, or a name in `PATH`; empty: crun, else runc, whichever works.
+    pub runtime: PathBuf,
+    /// conmon, likewise; empty: `conmon`.
+    pub conmon: PathBuf,
+    /// Where the runtime keeps its state until the next boot; empty: `/run/actioncontroller/oci`.
+    pub run_dir: PathBuf,
+    /// Folders with image layouts and archives.
+    pub image_folders: Vec<PathBuf>,
+    /// The most bytes that one image takes when it is unpacked.
+    #[serde(with = "units::size")]
+    pub image_bytes: u64,
+}
+
+impl Default for Oci {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            runtime: PathBuf::new(),
+            conmon: PathBuf::new(),
+            run_dir: PathBuf::new(),
+            image_folders: vec![PathBuf::from("/usr/share/actioncontroller/images")],
+            image_bytes: 4 << 30,
+        }
+    }
+}

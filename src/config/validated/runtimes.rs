@@ -1,0 +1,59 @@
+//! What settings of engines have to be.
+
+use super::{Violation, not_absolute, within};
+use crate::config::runtimes::Runtimes;
+use crate::config::units::size_text;
+
+/// Engines that can be named in `runtimes.preference`, each with what switches it on.
+const ENGINES: [(&str, &str); 4] = [
+    ("podman", "runtimes.podman.enabled"),
+    ("docker", "runtimes.docker.enabled"),
+    ("oci", "runtimes.oci.enabled"),
+    ("sim", "runtimes.sim.enabled"),
+];
+
+fn names() -> String {
+    ENGINES.map(|(name, _)| name).join(", ")
+}
+
+/// Checks the settings of engines.
+pub(super) fn check(runtimes: &Runtimes, warnings: &mut Vec<String>) -> Result<(), Violation> {
+    const PREFERENCE: &str = "runtimes.preference";
+    if runtimes.preference.is_empty() {
+        return Err(Violation::of(PREFERENCE, format!("must name an engine: {}", names())));
+    }
+    for (index, name) in runtimes.preference.iter().enumerate() {
+        let Some((_, switch)) = ENGINES.into_iter().find(|(engine, _)| engine == name) else {
+            let what = format!("there is no engine '{name}'; the engines are {}", names());
+            return Err(Violation::of(PREFERENCE, what));
+        };
+        let is_on = match name.as_str() {
+            "podman" => runtimes.podman.enabled,
+            "docker" => runtimes.docker.enabled,
+            "oci" => runtimes.oci.enabled,
+            _ => runtimes.sim.enabled,
+        };
+        if !is_on {
+            let what = format!("{PREFERENCE} names '{name}', which is off; switch it on with {switch}, or take it out");
+            return Err(Violation { keys: vec![PREFERENCE, switch], what });
+        }
+        if runtimes.preference[..index].contains(name) {
+            return Err(Violation::of(PREFERENCE, format!("names '{name}' twice")));
+        }
+    }
+    let paths = [
+        ("runtimes.podman.socket", &runtimes.podman.socket),
+        ("runtimes.docker.socket", &runtimes.docker.socket),
+        ("runtimes.oci.run_dir", &runtimes.oci.run_dir),
+    ];
+    let given = paths.into_iter().filter(|(_, path)| !path.as_os_str().is_empty());
+    let folders = runtimes.oci.image_folders.iter().map(|folder| ("runtimes.oci.image_folders", folder));
+    if let Some((key, path)) = given.chain(folders).find(|(_, path)| !path.is_absolute()) {
+        return Err(not_absolute(key, path));
+    }
+    within("runtimes.oci.image_bytes", runtimes.oci.image_bytes, 1 << 20..=1 << 40, size_text)?;
+    if runtimes.sim.enabled {
+        warnings.push("runtimes.sim: the simulator is on; what it is given to run does not run".into());
+    }
+    Ok(())
+}
