@@ -44,7 +44,8 @@ build: packages ## Build the daemon and actionctl, for working on them
 release: packages ## Build them for a vehicle
 	$(CARGO) build --locked --release --bins
 
-demo: build ## Show the daemon at work on a Podman of its own
+demo: build ## Show the daemon at work on a Podman of its own, and with no engine daemon
+	tests/rig/criu.sh
 	tests/rig/demo.sh "$(CARGO_TARGET_DIR)/debug"
 
 test: packages lint deny doc unit ## Everything that has to pass
@@ -87,7 +88,7 @@ install: release ## Install below DESTDIR and PREFIX (/usr)
 	sed 's|/usr/bin/|$(PREFIX)/bin/|' config/systemd/actioncontroller.service \
 	  > "$(DESTDIR)$(PREFIX)/lib/systemd/system/actioncontroller.service"
 	install -D -m 0644 -t "$(DESTDIR)$(PREFIX)/share/doc/actioncontroller" LICENSE README.md CHANGELOG.md
-	install -D -m 0644 -t "$(DESTDIR)$(PREFIX)/share/doc/actioncontroller/examples" config/examples/*.yaml
+	install -D -m 0644 -t "$(DESTDIR)$(PREFIX)/share/doc/actioncontroller/examples" config/examples/*.yaml config/systemd/oci.conf
 	install -d "$(DESTDIR)$(PREFIX)/share/man/man1" "$(DESTDIR)$(PREFIX)/share/bash-completion/completions"
 	"$(CARGO_TARGET_DIR)/release/actionctl" completions bash \
 	  > "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/actionctl"

@@ -31,6 +31,22 @@ fn systemd_takes_the_unit_without_complaint() {
 }
 
 #[test]
+fn drop_in_for_containers_of_the_daemon_s_own_takes_back_all_that_they_would_inherit() {
+    let drop_in = read("config/systemd/oci.conf");
+    // Seccomp filters, file systems and the mark of no new privileges are inherited; limits of the unit's life are not.
+    let inherited = |name: &str| {
+        ["NoNewPrivileges", "LockPersonality", "MemoryDenyWriteExecute", "SystemCallArchitectures"].contains(&name)
+            || name.starts_with("Protect")
+            || name.starts_with("Restrict") && name != "RestartPreventExitStatus"
+    };
+    let unit = read(UNIT);
+    let names = unit.lines().filter_map(|line| line.split_once('=')).map(|(name, _)| name);
+    for name in names.filter(|name| inherited(name)) {
+        assert!(drop_in.lines().any(|line| line.starts_with(&format!("{name}="))), "{name}");
+    }
+}
+
+#[test]
 fn systemd_waits_longer_than_the_daemon_drains() {
     let patience = units::parse_duration(&format!("{}s", setting("TimeoutStopSec"))).unwrap();
     assert!(patience >= Shutdown::default().drain + Duration::from_secs(5));
