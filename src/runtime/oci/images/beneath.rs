@@ -22,6 +22,9 @@ use super::fault::{Fault, Outcome};
 /// The longest path, bytes; the kernel's own bound.
 const LONGEST: usize = 4096;
 
+/// The longest name in a folder, bytes; the kernel's own bound.
+const LONGEST_NAME: usize = 255;
+
 /// The most folders above an entry, so that a walk is short.
 const DEEPEST: usize = 256;
 
@@ -49,6 +52,9 @@ pub(super) fn names(path: &[u8]) -> Outcome<Vec<&OsStr>> {
     }
     let parts = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".");
     let parts: Vec<&OsStr> = parts.map(OsStr::from_bytes).collect();
+    if let Some(part) = parts.iter().find(|part| part.len() > LONGEST_NAME) {
+        return Err(Fault::refused(format!("'{:.100}…' is longer than names of files are", part.display())));
+    }
     if parts.iter().any(|part| *part == "..") {
         return Err(Fault::refused(format!("'{shown}' leads upwards")));
     }

@@ -176,8 +176,8 @@ impl Extended {
                 b"path" => self.path = Some(value.to_vec()),
                 b"linkpath" => self.link = Some(value.to_vec()),
                 b"size" => self.size = Some(number(value).ok_or_else(bad)?),
-                b"uid" => self.uid = Some(number(value).ok_or_else(bad)?),
-                b"gid" => self.gid = Some(number(value).ok_or_else(bad)?),
+                b"uid" => self.uid = Some(number(value).filter(|id| *id != u32::MAX).ok_or_else(bad)?),
+                b"gid" => self.gid = Some(number(value).filter(|id| *id != u32::MAX).ok_or_else(bad)?),
                 b"mtime" => self.mtime = Some(time(value).ok_or_else(bad)?),
                 // Numbers are what counts inside of images, and these times are of the builder's machine.
                 b"uname" | b"gname" | b"atime" | b"ctime" | b"comment" => {}
@@ -198,7 +198,9 @@ impl Extended {
         let name = String::from_utf8_lossy(&path).into_owned();
         let bad = |what: &str| Fault::refused(format!("'{name}' of its tar has {what}"));
         let field = |value: io::Result<u64>, what| {
-            value.ok().and_then(|value| u32::try_from(value).ok()).ok_or_else(|| bad(what))
+            // The last number means nobody to the kernel.
+            let number = value.ok().and_then(|value| u32::try_from(value).ok());
+            number.filter(|number| *number != u32::MAX).ok_or_else(|| bad(what))
         };
         // Another reader might take the other one: what it sees is not what we see.
         if self.size.is_some_and(|said| said != size) {
@@ -216,6 +218,10 @@ impl Extended {
             EntryType::GNUSparse => return Err(bad("holes in the manner of GNU, which is not supported")),
             other => return Err(bad(&format!("the type '{}', which is not supported", char::from(other.as_byte())))),
         };
+        // Other readers do not agree on whether content follows then.
+        if kind != Kind::File && size > 0 {
+            return Err(bad("content, and is no file"));
+        }
         let device = match kind {
             Kind::CharDevice | Kind::BlockDevice => {
                 let part = |part: io::Result<Option<u32>>| part.ok().flatten().ok_or_else(|| bad("no device number"));

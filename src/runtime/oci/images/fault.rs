@@ -46,7 +46,20 @@ impl Fault {
     pub fn of_image(self, image: &str, needed: u64, free: u64) -> RuntimeError {
         match self {
             Self::Refused(reason) => RuntimeError::ImagePull { image: image.to_owned(), reason },
-            Self::Full(what) => RuntimeError::NoRoom { what: format!("image '{image}' ({what})"), needed, limit: free },
+            Self::Full(what) => {
+                // Of what it would have come to in full, this is known.
+                let needed = needed.max(free.saturating_add(1));
+                RuntimeError::NoRoom { what: format!("image '{image}' ({what})"), needed, limit: free }
+            }
+            Self::Call(error) => error,
+        }
+    }
+
+    /// As the port has what no pull is about.
+    pub fn of_store(self) -> RuntimeError {
+        match self {
+            Self::Refused(reason) => RuntimeError::InvalidSpec { reason },
+            Self::Full(what) => RuntimeError::Io { what, reason: "the file system is full".to_owned() },
             Self::Call(error) => error,
         }
     }

@@ -92,8 +92,16 @@ impl Name {
             let is_ok = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
             !part.is_empty() && part.chars().all(is_ok) && part.starts_with(|c: char| c.is_ascii_alphanumeric())
         };
-        let is_host_name = host.chars().all(|c| is_word(c) || matches!(c, ':' | '[' | ']'))
-            && host.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[');
+        let (machine, port) = match host.rsplit_once(':') {
+            Some((machine, port)) if !port.ends_with(']') => (machine, port.parse::<u16>().ok()),
+            _ => (host, Some(0)),
+        };
+        let address = machine.strip_prefix('[').and_then(|address| address.strip_suffix(']'));
+        let is_machine = match address {
+            Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+            None => machine.chars().all(is_word) && machine.starts_with(|c: char| c.is_ascii_alphanumeric()),
+        };
+        let is_host_name = is_machine && port.is_some();
         if repository.len() > 255 || !is_host_name || !path.split('/').all(is_part) {
             return Err(bad("its host or path"));
         }
@@ -115,7 +123,7 @@ impl Name {
     /// The image in a layout that may hold others.
     pub fn choice(&self, text: &str) -> Choice {
         let as_written = text.split('@').next().unwrap_or(text).to_owned();
-        let names = vec![self.tagged(), as_written];
+        let names = if self.tag.is_empty() { Vec::new() } else { vec![self.tagged(), as_written] };
         Choice { named: self.digest.is_none(), names, digest: self.digest.clone() }
     }
 
@@ -123,7 +131,7 @@ impl Name {
     pub fn choice_in_own(&self, text: &str) -> Choice {
         let mut choice = self.choice(text);
         choice.named = false;
-        choice.names.push(self.tag.clone());
+        choice.names.extend((!self.tag.is_empty()).then(|| self.tag.clone()));
         choice
     }
 
@@ -157,14 +165,28 @@ mod tests {
             ("team/app:2", "docker.io/team/app:2".to_owned()),
             ("localhost/busybox:1", "localhost/busybox:1".to_owned()),
             ("127.0.0.1:5000/app", "127.0.0.1:5000/app:latest".to_owned()),
+            ("[::1]:5000/app:1", "[::1]:5000/app:1".to_owned()),
             (&format!("host.example/app@{digest}"), format!("host.example/app@{digest}")),
             (&format!("host.example/app:3@{digest}"), format!("host.example/app:3@{digest}")),
         ] {
             assert_eq!(full(text), Some(expected), "{text}");
         }
-        for bad in
-            ["", ":1", "a:", "a@sha256:1", "A/b", "a//b", "../etc/passwd", "a b", "-o/x", "host.example/", "a/.."]
-        {
+        for bad in [
+            "",
+            ":1",
+            "a:",
+            "a@sha256:1",
+            "A/b",
+            "a//b",
+            "../etc/passwd",
+            "a b",
+            "-o/x",
+            "host.example/",
+            "a/..",
+            "docker://a/b",
+            "docker-archive:/a",
+            "a.b:x/c",
+        ] {
             assert!(Reference::parse(bad).is_err(), "{bad}");
         }
     }

@@ -88,7 +88,7 @@ impl ImageStore {
     /// Opens the store in a folder, which is made where it is missing, and removes what was not finished. A folder that
     /// another process has is [`RuntimeError::InvalidState`].
     pub fn open(dir: &Path, settings: ImageSettings) -> RtResult<Self> {
-        Self::opened(dir, settings).map_err(|fault| fault.of_image("", 0, 0))
+        Self::opened(dir, settings).map_err(|fault| fault.of_store())
     }
 
     fn opened(dir: &Path, settings: ImageSettings) -> Outcome<Self> {
@@ -176,7 +176,7 @@ impl ImageStore {
             Ok(digest) => self.whole(&digest).map(|image| image.map(|record| (digest, record))),
             Err(_) => Reference::parse(reference).and_then(|parsed| self.present(&parsed.key(reference))),
         };
-        let found = found.map_err(|fault| fault.of_image(reference, 0, 0))?;
+        let found = found.map_err(|fault| fault.of_store())?;
         let (digest, record) = found.ok_or_else(|| RuntimeError::NotFound { what: format!("image '{reference}'") })?;
         let layers = record.layers.iter().rev().filter_map(|text| Digest::parse(text).ok());
         Ok(Image {
@@ -189,7 +189,7 @@ impl ImageStore {
 
     /// The names of all images, in full, each with its image's digest.
     pub fn list(&self) -> RtResult<BTreeMap<String, String>> {
-        let names = self.records.names().map_err(|fault| fault.of_image("", 0, 0))?;
+        let names = self.records.names().map_err(|fault| fault.of_store())?;
         Ok(names.into_iter().map(|(name, digest)| (name, digest.to_string())).collect())
     }
 
@@ -200,7 +200,7 @@ impl ImageStore {
             let _records = self.lock();
             self.records.remove_name(&parsed.key(reference))
         });
-        let removed = removed.map_err(|fault| fault.of_image(reference, 0, 0))?;
+        let removed = removed.map_err(|fault| fault.of_store())?;
         self.collect(in_use)?;
         Ok(if removed { Change::Changed } else { Change::Unchanged })
     }
@@ -208,7 +208,7 @@ impl ImageStore {
     /// Deletes images without a name that no container has, and layers that no image has. `in_use`: the digests of the
     /// images that containers have.
     pub fn collect(&self, in_use: &BTreeSet<String>) -> RtResult<()> {
-        self.collected(in_use).map_err(|fault| fault.of_image("", 0, 0))
+        self.collected(in_use).map_err(|fault| fault.of_store())
     }
 
     fn collected(&self, in_use: &BTreeSet<String>) -> Outcome<()> {

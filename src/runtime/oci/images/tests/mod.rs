@@ -1,7 +1,11 @@
 //! The image store on layouts that are made by hand. As root, as the daemon runs where it uses this.
 
+mod found;
+mod hostile;
+mod kept;
 mod layers;
 mod mounted;
+mod paths;
 
 #[path = "../../../../../tests/it/support/layout.rs"]
 #[allow(dead_code, missing_docs)]
