@@ -13,6 +13,7 @@ mod crowded;
 mod echo;
 mod footprint;
 mod launches;
+mod oci;
 mod podman;
 mod report;
 mod samples;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
     calls::measure(&mut report);
     launches::measure(&mut report);
     podman::measure(&mut report);
+    oci::measure(&mut report);
     crowded::measure(&mut report);
     triggers::measure(&mut report);
     report.print();

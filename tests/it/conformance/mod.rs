@@ -32,7 +32,7 @@ use actioncontroller::runtime::sim::config::{
 };
 
 use crate::support::docker::DockerServer;
-use crate::support::oci::OciRig;
+use crate::support::oci::{ABSENT, OciRig};
 use crate::support::podman::PodmanServer;
 use subject::{Foreign, Subject};
 
@@ -159,7 +159,7 @@ fn oci(rig: &Arc<OciRig>) -> Subject {
         adapter: hibernating(Arc::new(adapter)),
         node: rig.config().node,
         image: "localhost/busybox:1".into(),
-        absent_image: Some("localhost/absent:1".into()),
+        absent_image: Some(ABSENT.into()),
         missing_image: "localhost/missing:1".into(),
         command: behaviour::for_busybox,
         down: Box::new(move || Arc::new(Oci::open(away.clone()).unwrap()) as Arc<dyn RuntimeAdapter>),

@@ -4,17 +4,23 @@
 //! names.
 
 use std::env::consts::ARCH;
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use actioncontroller::runtime::adapter::{Call, ListFilter, RuntimeAdapter};
 use actioncontroller::runtime::oci::{Oci, OciConfig};
 
-use super::layout;
-use super::rig::{criu_folder, kill_left_over};
+use serde_json::json;
+
+use super::layout::{self, LayerTar, Layout, Packing};
+use super::rig::{BUSYBOX, criu_folder, kill_left_over};
 
 /// The node whose label the rig's adapter uses.
 pub const NODE: &str = "it";
+
+/// An image that is there to be unpacked.
+pub const ABSENT: &str = "localhost/absent:1";
 
 /// A place for containers.
 pub struct OciRig {
@@ -43,19 +49,24 @@ impl OciRig {
             trixie = trixie.display()
         );
         rig.runtime = rig.dir.path().join("crun");
-        std::fs::write(&rig.runtime, script).expect("a script");
-        std::fs::set_permissions(&rig.runtime, std::fs::Permissions::from_mode(0o755)).expect("a program");
+        fs::write(&rig.runtime, script).expect("a script");
+        fs::set_permissions(&rig.runtime, fs::Permissions::from_mode(0o755)).expect("a program");
         rig
     }
 
     fn new(runtime: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("ac-oci-").tempdir().expect("a temporary folder");
         let images = dir.path().join("images");
-        for (folder, name) in [("present", "localhost/busybox:1"), ("absent", "localhost/absent:1")] {
-            let folder = images.join(folder);
-            std::fs::create_dir_all(&folder).expect("a folder");
-            layout::busybox(&folder, name);
-        }
+        let present = images.join("present");
+        fs::create_dir_all(&present).expect("a folder");
+        layout::busybox(&present, BUSYBOX);
+        // The other as an archive, with something of its own to unpack.
+        let noise = LayerTar::new().file("noise", &"noise ".repeat(1 << 20)).finish();
+        let layers = [(layout::busybox_layer(), Packing::Gzip), (noise, Packing::Plain)];
+        let layers: Vec<_> = layers.iter().map(|(tar, packing)| (tar.as_slice(), *packing)).collect();
+        let mut absent = Layout::new(&dir.path().join("absent"));
+        absent.image(ABSENT, &json!({ "Env": ["PATH=/bin"] }), &layers);
+        absent.archive(&images.join("absent.tar"), Packing::Plain);
         Self { dir, runtime: runtime.into() }
     }
 
@@ -101,7 +112,7 @@ impl Drop for OciRig {
         }
         kill_left_over(self.dir.path());
         // Of containers that were not the node's.
-        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
         let places = mounts.lines().filter_map(|line| line.split(' ').nth(1));
         for place in places.filter(|place| Path::new(place).starts_with(self.dir.path())) {
             let _ = nix::mount::umount2(place, nix::mount::MntFlags::MNT_DETACH);

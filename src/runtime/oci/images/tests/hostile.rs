@@ -150,10 +150,7 @@ fn image_beyond_its_limits_is_refused() {
     let many = (0..6).fold(LayerTar::new(), |tar, number| tar.file(&number.to_string(), ""));
     refused(
         &bench,
-        vec![
-            ("more than 5 entries", many),
-            ("more than it may", LayerTar::new().file("a", &"x".repeat(100_001))),
-        ],
+        vec![("more than 5 entries", many), ("more than it may", LayerTar::new().file("a", &"x".repeat(100_001)))],
     );
     let mut layout = Layout::new(&bench.path("images"));
     // Each fits alone; a few thousand bytes become a megabyte.
