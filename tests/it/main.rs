@@ -11,6 +11,7 @@ mod daemon;
 mod dispatch;
 mod docker;
 mod end_to_end;
+mod engines;
 mod etcd;
 mod grpc;
 mod hibernation;

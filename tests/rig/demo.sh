@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Shows the daemon on a Podman of its own: launch, progress, list, logs, a stop that waits, a refusal.
+# Shows the daemon on a Podman of its own: launch, progress, list, logs, a stop that waits, a refusal; then the same Package
+# on runc with no engine daemon, which is hibernated and woken where CRIU works.
 # Everything lives in one temporary folder and is gone at the end, however it ends.
 # Usage: demo.sh FOLDER-OF-THE-PROGRAMS (with actioncontroller and actionctl in it).
 set -euo pipefail
@@ -55,6 +56,9 @@ clean_up() {
     "${podman_here[@]}" rm --all --force --time 0 >/dev/null 2>&1
   fi
   [ -z "$podman_pid" ] || end_process "$podman_pid" 10 2>/dev/null
+  for container in "$work"/oci-run/*/; do
+    [ ! -d "$container" ] || runc --root "$work/oci-run" delete --force "$(basename "$container")" 2>/dev/null
+  done
   # The innermost mounts come last in the list and have to go first.
   awk -v below="$work/" 'index($2, below) == 1 { print $2 }' /proc/self/mounts | tac | while read -r mount; do
     umount -l "$mount"
@@ -91,6 +95,13 @@ podman_pid=$!
 wait_for 20 "Podman's socket" test -S "$work/podman.sock"
 "${podman_here[@]}" images --format '{{.Repository}}:{{.Tag}} {{.Size}}'
 
+mkdir "$work/images"
+"${podman_here[@]}" save --quiet --format oci-archive --output "$work/images/demo.tar" localhost/actioncontroller-demo:1
+
+# Debian 13's CRIU, unpacked by tests/rig/criu.sh, where it is there.
+criu=${ACTIONCONTROLLER_CRIU_DIR:-$HOME/.cache/actioncontroller/criu}/bin
+[ ! -x "$criu/criu" ] || export PATH="$criu:$PATH"
+
 say 'The daemon, with one drop-in'
 mkdir "$work/config.d"
 cat > "$work/config.d/10-demo.yaml" <<CONF
@@ -99,14 +110,21 @@ state_dir: $work/state
 listen:
   unix: $work/actioncontroller.sock
 runtimes:
+  preference: [podman, oci]
   podman:
     socket: $work/podman.sock
+  oci:
+    enabled: true
+    runtime: runc
+    run_dir: $work/oci-run
+    image_folders: [$work/images]
 CONF
 cat "$work/config.d/10-demo.yaml"
 "$programs/actioncontroller" --config "$work/config.d" 2>"$work/daemon.log" &
 daemon_pid=$!
 wait_for 20 'the daemon' "$programs/actionctl" --address "unix://$work/actioncontroller.sock" health
 ctl health
+ctl runtimes
 
 say 'What a launch would do'
 ctl plan -f "$project/config/examples/dashboard.yaml"
@@ -142,6 +160,28 @@ say 'Away with it'
 ctl terminate dashboard
 left=$("${podman_here[@]}" ps --all --quiet | wc -l)
 [ "$left" = 0 ] || fail "$left containers are left"
+
+say 'The same Package with no engine daemon, by runc under conmon'
+ctl apply --runtime oci -f "$project/config/examples/dashboard.yaml"
+ctl ps
+if [ -x "$criu/criu" ]; then
+  say 'Hibernated: its memory is given back, its processes are on disk; woken, it goes on where it was'
+  wait_for 20 "the meter's third kilometre" meter_has_counted
+  ctl hibernate dashboard
+  ctl ps
+  pgrep -f 'watcher is up' >/dev/null && fail 'a process is left'
+  ctl wake dashboard
+  ctl ps
+  kilometres() { "$programs/actionctl" --address "unix://$work/actioncontroller.sock" logs dashboard meter | grep -c km; }
+  before=$(kilometres)
+  meter_goes_on() { [ "$(kilometres)" -gt "$before" ]; }
+  wait_for 20 'the next kilometre' meter_goes_on
+  ctl logs dashboard meter | tail -n 3
+else
+  echo "No CRIU that works is at hand (tests/rig/criu.sh gets one), so nothing is hibernated."
+fi
+ctl stop dashboard
+ctl terminate dashboard
 
 say 'SIGTERM ends the daemon'
 code=0
