@@ -168,7 +168,7 @@ impl<'a> Blobs<'a> {
     /// Where a blob lies that has the size which its descriptor says.
     fn part_of(&self, descriptor: &Descriptor, most: u64) -> Outcome<(Digest, Part)> {
         let path = self.path.display();
-        let digest = Digest::parse(&descriptor.digest().to_string()).map_err(Fault::Refused)?;
+        let digest = Digest::parse(descriptor.digest().as_ref()).map_err(Fault::Refused)?;
         let said = descriptor.size();
         if said > most {
             return Err(Fault::refused(format!("blob '{digest}' has {said} bytes, more than it may: {most}")));

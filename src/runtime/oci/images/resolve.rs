@@ -142,7 +142,7 @@ fn walk(
             Err(Fault::refused(format!("it has more than {DEEPEST} indexes one in another")))
         }
         Document::Index => {
-            let index: ImageIndex = parse(&layout.json(at)?, &at.digest().to_string())?;
+            let index: ImageIndex = parse(&layout.json(at)?, at.digest().as_ref())?;
             index.manifests().iter().try_for_each(|below| walk(layout, below, choice, is_meant, depth + 1, found))
         }
         // Signatures and other things that lie beside images.
@@ -167,7 +167,7 @@ fn kind(media_type: &MediaType) -> Document {
 }
 
 fn manifest(layout: &Blobs, descriptor: &Descriptor) -> Outcome<ImageManifest> {
-    parse(&layout.json(descriptor)?, &descriptor.digest().to_string())
+    parse(&layout.json(descriptor)?, descriptor.digest().as_ref())
 }
 
 fn config(layout: &Blobs, manifest: &ImageManifest) -> Outcome<ImageConfiguration> {
@@ -183,7 +183,7 @@ fn config(layout: &Blobs, manifest: &ImageManifest) -> Outcome<ImageConfiguratio
             "its configuration is of the media type '{media_type}': it is no container image"
         )));
     }
-    parse(&layout.json(descriptor)?, &descriptor.digest().to_string())
+    parse(&layout.json(descriptor)?, descriptor.digest().as_ref())
 }
 
 /// Reads the image and checks what it says of itself.
@@ -210,7 +210,7 @@ fn finish(layout: &Blobs, descriptor: &Descriptor, limits: &ImageLimits) -> Outc
         return Err(Fault::refused(format!("it has {} layers, more than it may: {}", layers.len(), limits.layers)));
     }
     layers.iter().try_for_each(|layer| decode::check(layer.media_type()))?;
-    let digest = Digest::parse(&descriptor.digest().to_string()).map_err(Fault::Refused)?;
+    let digest = Digest::parse(descriptor.digest().as_ref()).map_err(Fault::Refused)?;
     Ok(Resolved { digest, config, layers: layers.iter().cloned().zip(diff_ids).collect() })
 }
 

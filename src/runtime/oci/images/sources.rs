@@ -4,7 +4,7 @@
 //! `skopeo`, where there is one, and never under `Never`.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use super::blobs::Blobs;
@@ -135,6 +135,6 @@ impl<'a> Sources<'a> {
 }
 
 /// Whether this may be a layout that is worth a look: a folder that says so, or an archive that need not be unpacked.
-fn is_layout(path: &PathBuf) -> bool {
+fn is_layout(path: &Path) -> bool {
     path.join("oci-layout").is_file() || (path.extension().is_some_and(|ending| ending == "tar") && path.is_file())
 }

@@ -263,7 +263,7 @@ impl ImageStore {
     }
 
     fn free_bytes(&self) -> u64 {
-        let free = statvfs(&self.dir).map(|found| u64::from(found.blocks_available()) * found.fragment_size());
+        let free = statvfs(&self.dir).map(|found| found.blocks_available() * found.fragment_size());
         free.unwrap_or(u64::MAX)
     }
 

@@ -152,7 +152,8 @@ fn damaged_layer_leaves_nothing_and_names_what_is_wrong() {
     let mut layout = Layout::new(&bench.path("images"));
     let layer = layout.layer(&tar, Packing::Gzip);
     let wrong = digest(b"something else");
-    let manifest = layout.manifest(&Layout::config(&json!({}), std::slice::from_ref(&wrong)), &[layer.clone()]);
+    let manifest =
+        layout.manifest(&Layout::config(&json!({}), std::slice::from_ref(&wrong)), std::slice::from_ref(&layer));
     layout.list("diff-id", manifest);
     let good = Layout::config(&json!({}), &[digest(&tar)]);
     let mut larger = layer.clone();
@@ -172,7 +173,7 @@ fn damaged_layer_leaves_nothing_and_names_what_is_wrong() {
     fails("diff-id", &[&wrong, &digest(&tar), layer["digest"].as_str().unwrap()]);
     fails("size", &["bytes, not", layer["digest"].as_str().unwrap()]);
     fails("absent", &["has no blob", &wrong]);
-    let manifest = layout.manifest(&good, &[layer.clone()]);
+    let manifest = layout.manifest(&good, std::slice::from_ref(&layer));
     layout.list("altered", manifest);
     let file = layout.blob_file(layer["digest"].as_str().unwrap());
     let mut content = fs::read(&file).unwrap();
