@@ -19,7 +19,7 @@ PACKAGES := cmake g++ pkg-config libssl-dev zlib1g-dev make podman docker.io cat
   docker-registry iproute2 netavark aardvark-dns iptables procps python3 python3-venv systemd etcd-server \
   etcd-client openssl skopeo
 
-.PHONY: help packages build release demo test fmt lint deny doc unit bench install clean
+.PHONY: help packages build release demo test fmt lint deny doc unit conformance bench install clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,10 @@ unit: $(TOOLS)/nextest $(VENV)/done
 	ACTIONCONTROLLER_PODMAN=5 $(CARGO) nextest run --locked --config-file .ci/nextest.toml \
 	  -E 'binary(it) & test(/podman|end_to_end/)'
 	$(CARGO) test --locked --doc
+
+conformance: packages ## Run the conformance suite and print engine by case
+	tests/rig/criu.sh
+	tests/rig/conformance.sh
 
 bench: packages ## Measure: latency, memory, wake-ups
 	$(CARGO) bench --locked --bench bench

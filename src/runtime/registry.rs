@@ -418,6 +418,7 @@ mod tests {
         (selection.engine.name().to_owned(), selection.reason)
     }
 
+    // req: BM-01
     #[test]
     fn first_registered_is_the_default_and_a_taken_name_is_refused() {
         let mut registry = registry(vec![engine("podman"), engine("docker")]);
@@ -513,6 +514,7 @@ mod tests {
         assert!(registry(vec![]).select(&request("", "")).unwrap_err().message.contains("none is configured"));
     }
 
+    // req: BM-01
     #[test]
     fn engine_that_hangs_is_away_after_two_seconds_and_delays_no_other() {
         let hanging = Engine { hangs: Duration::from_secs(5), ..engine("docker") };

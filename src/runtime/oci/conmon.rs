@@ -18,6 +18,7 @@ use nix::unistd::pipe2;
 use serde::Deserialize;
 
 use super::ENGINE;
+use crate::cancel::Urge;
 use crate::cgroup::Cgroups;
 use crate::runtime::adapter::{Call, RtResult, RuntimeError};
 use crate::runtime::shared::calls::late;
@@ -55,8 +56,6 @@ pub(super) struct Supervised<'a> {
     pub(super) log_bytes: u64,
     /// Keep standard input open.
     pub(super) stdin: bool,
-    /// More words for the runtime's `create` or `restore`.
-    pub(super) runtime_words: &'a [String],
     /// Restore from the image in this folder rather than create.
     pub(super) restore: Option<&'a Path>,
     /// `PATH` in place of our own.
@@ -95,7 +94,18 @@ pub(super) fn spawn(supervised: &Supervised, call: &Call, op: &str) -> RtResult<
     }
     let started = File::from(start).write_all(&[0]);
     // The process that was spawned leaves another one behind and ends at once.
-    let left = child.wait().map_err(failed)?;
+    let left = loop {
+        match child.try_wait().map_err(failed)? {
+            Some(status) => break status,
+            None if call.deadline.is_over() || call.cancel.is_cancelled() => {
+                // It may be over just now.
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(late(op, begun));
+            }
+            None => drop(call.cancel.wait(Urge::Cancel, call.deadline.at_most(Duration::from_millis(1)))),
+        }
+    };
     if !left.success() || started.is_err() {
         return Err(refused(op, format!("conmon ended with {left}")));
     }
@@ -113,9 +123,6 @@ fn command(supervised: &Supervised) -> Command {
     let mut command = Command::new(supervised.conmon);
     command.args(["--api-version", "1", "-c", id, "-u", id, "-n", supervised.name, "-r"]).arg(supervised.runtime);
     command.args(["--runtime-arg", "--root", "--runtime-arg"]).arg(supervised.runtime_root);
-    for word in supervised.runtime_words {
-        command.args(["--runtime-opt", word]);
-    }
     command.arg("-b").arg(bundle).arg("-p").arg(bundle.join("pid")).arg("-P").arg(bundle.join("conmon.pid"));
     command.arg("--exit-dir").arg(supervised.exits).arg("-0").arg(supervised.persist).arg("--full-attach");
     command.arg("-l").arg(format!("k8s-file:{}", bundle.join("log").display()));

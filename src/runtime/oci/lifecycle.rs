@@ -18,16 +18,15 @@ use super::{CONMON_GROUP, ENGINE, Engine, volumes};
 use crate::cgroup::Cgroups;
 use crate::model::state::{Allowed, ContainerStatus, Transition};
 use crate::model::text::normalized;
-use crate::model::workload::{PullPolicy, labels};
+use crate::model::workload::{NetworkMode, PullPolicy, labels};
 use crate::runtime::adapter::{
     Call, Change, ContainerConfig, ContainerInstance, EngineEventKind, ListFilter, RtResult, RuntimeError, StopOptions,
 };
 use crate::runtime::processes::{Which, boot, end_trees};
 use crate::runtime::shared::calls::{apart, not_allowed};
-use crate::runtime::shared::criu::works_on;
 use crate::runtime::shared::owned::{is_ours, taken};
 use crate::runtime::shared::verbs::{self, Acted, Containers, Found, Order};
-use crate::runtime::specification::{self, Place};
+use crate::runtime::specification::{self, Bind, Place};
 
 /// What a start is for.
 #[derive(Clone, Copy)]
@@ -130,7 +129,8 @@ impl Engine {
     fn specify(&self, record: &Record) -> RtResult<()> {
         let folder = self.records.folder(&record.id);
         let rootfs = mount_root(&record.root.layers, &folder.join("root"), RootAccess::Writable)?;
-        let binds = volumes::binds(&self.volumes, &record.config)?;
+        let mut binds = volumes::binds(&self.volumes, &record.config)?;
+        binds.extend(network_files(&folder, &record.config)?);
         let place = Place {
             engine: ENGINE,
             rootfs: &rootfs,
@@ -174,15 +174,15 @@ impl Engine {
                 Begin::Restored(image) => Some(image),
             },
             path: self.settings.path.as_deref(),
-            runtime_words: &[],
             group: CONMON_GROUP,
         };
         let begun = conmon::spawn(&supervised, call, "start").and_then(|_| match begin {
             Begin::Fresh => self.order(call, "start", &["start", id]).map(drop),
             Begin::Restored(_) => Ok(()),
         });
-        if begun.is_err() && matches!(begin, Begin::Restored(_)) {
-            end_trees(Which::All, |words| works_on(words, "restore", id));
+        if begun.is_err() {
+            // Where the call was over first, conmon and the runtime are still at it.
+            end_trees(Which::All, |words| words.iter().any(|word| word == id));
         }
         // What goes on was started when it was.
         let started_ms = before.as_ref().map_or_else(now_ms, |run| run.started_ms);
@@ -298,6 +298,25 @@ impl Engine {
         found.sort_by(|a, b| (a.created_ms, &a.id).cmp(&(b.created_ms, &b.id)));
         Ok(found)
     }
+}
+
+/// By what names are resolved inside: the host's files on its network, and one that knows the container itself on none.
+/// What the document mounts there stays.
+fn network_files(folder: &Path, config: &ContainerConfig) -> RtResult<Vec<Bind>> {
+    const HOSTS: &str = "/etc/hosts";
+    let bind = |source: &Path, path: &str| Bind { source: source.to_owned(), path: path.to_owned(), read_only: true };
+    let mut files = Vec::new();
+    if config.network == NetworkMode::Host {
+        let there = [HOSTS, "/etc/resolv.conf"].into_iter().filter(|path| Path::new(path).is_file());
+        files.extend(there.map(|path| bind(Path::new(path), path)));
+    } else {
+        let own = folder.join("hosts");
+        let text = format!("127.0.0.1 localhost {}\n::1 localhost\n", config.hostname);
+        fs::write(&own, text).map_err(|error| kept("writing", &own, &error))?;
+        files.push(bind(&own, HOSTS));
+    }
+    files.retain(|file| !config.mounts.iter().any(|mount| mount.path == file.path));
+    Ok(files)
 }
 
 /// A name is the container's, and no path.

@@ -14,6 +14,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -108,6 +109,8 @@ impl Records {
     /// Opens or makes the folder. A container whose record cannot be read is named in the log and left alone.
     pub(super) fn open(dir: &Path) -> RtResult<Self> {
         let failed = |error: io::Error| kept("opening", dir, &error);
+        // Specifications hold what documents keep in variables.
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
         for folder in ["containers", "exits", "persist"] {
             fs::create_dir_all(dir.join(folder)).map_err(failed)?;
         }

@@ -184,12 +184,15 @@ const NO_NETWORKS: [&str; 8] = [
 
 #[test]
 fn oci_conforms_with_crun() {
-    suite::run(&oci(&Arc::new(OciRig::with_crun())), &NO_NETWORKS);
+    suite::run_as("oci/crun", &oci(&Arc::new(OciRig::with_crun())), &NO_NETWORKS);
 }
 
+// req: RM-02
+// req: RM-04
+// req: RM-05
 #[test]
 fn oci_conforms_with_runc() {
-    suite::run(&oci(&Arc::new(OciRig::with_runc())), &NO_NETWORKS);
+    suite::run_as("oci/runc", &oci(&Arc::new(OciRig::with_runc())), &NO_NETWORKS);
 }
 
 /// A private Docker with a registry.

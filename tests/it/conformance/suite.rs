@@ -64,7 +64,11 @@ pub fn outcome_of(name: &str, subject: &Subject) -> &'static str {
 /// Runs every case, prints how each went, and panics where one failed, or where one does not apply to the engine
 /// though it is not among `not_applicable`, or the other way round.
 pub fn run(subject: &Subject, not_applicable: &[&str]) {
-    let engine = subject.adapter.name().to_owned();
+    run_as(subject.adapter.name(), subject, not_applicable);
+}
+
+/// The same, told under this name.
+pub fn run_as(engine: &str, subject: &Subject, not_applicable: &[&str]) {
     let capabilities = subject.adapter.capabilities();
     let (mut table, mut wrong, mut names) = (String::new(), Vec::new(), BTreeSet::new());
     for case in cases() {
@@ -74,7 +78,7 @@ pub fn run(subject: &Subject, not_applicable: &[&str]) {
         if result == "FAIL" || (result == "n.a.") != may_be_absent {
             wrong.push(format!("{} ({result})", case.name));
         }
-        table.push_str(&format!("{engine:8} {result:4} {}\n", case.name));
+        table.push_str(&format!("{engine:10} {result:4} {}\n", case.name));
     }
     let _ = std::fs::remove_dir_all(std::env::temp_dir().join(format!("ac-conformance-{}", std::process::id())));
     std::io::stdout().write_all(table.as_bytes()).unwrap();
