@@ -8,7 +8,7 @@ mod mounted;
 mod paths;
 
 #[path = "../../../../../tests/it/support/layout.rs"]
-#[allow(dead_code, missing_docs)]
+#[allow(missing_docs)]
 mod layout;
 
 use std::path::{Path, PathBuf};

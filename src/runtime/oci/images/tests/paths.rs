@@ -35,17 +35,28 @@ fn facts(folder: &Path, apart: &Path, found: &mut BTreeMap<PathBuf, Fact>) {
     }
 }
 
+/// Mostly what a link may lie at or lead through, so that entries meet each other.
 fn path() -> impl Strategy<Value = String> {
-    let part = prop::sample::select(vec!["a", "b", "c", "..", ".", "", "in", "file", ".wh.a", ".wh..wh..opq"]);
-    let start = prop::sample::select(vec!["", "", "", "../", "/", "AROUND/", "../in/", "./"]);
-    (start, prop::collection::vec(part, 1..5)).prop_map(|(start, parts)| format!("{start}{}", parts.join("/")))
+    let part = || prop::sample::select(vec!["a", "b", "a", "b", "in", "file", "..", ".wh.a", ".wh..wh..opq"]);
+    let start = prop::sample::select(vec!["", "", "", "", "", "", "../", "/", "AROUND/", "./"]);
+    let parts = prop_oneof![
+        3 => part().prop_map(str::to_owned),
+        3 => (part(), part()).prop_map(|(one, two)| format!("{one}/{two}")),
+        1 => (part(), part(), part()).prop_map(|(one, two, three)| format!("{one}/{two}/{three}")),
+    ];
+    (start, parts).prop_map(|(start, parts)| format!("{start}{parts}"))
+}
+
+/// Where links lead: out, to each other, and in circles.
+fn target() -> impl Strategy<Value = String> {
+    let out = vec!["..", "../in", "../a", "AROUND", "AROUND/in", "AROUND/file", "../file", "a/..", "b/../..", "."];
+    prop_oneof![3 => prop::sample::select(out).prop_map(str::to_owned), 2 => path()]
 }
 
 fn entry() -> impl Strategy<Value = (EntryType, String, String)> {
     use EntryType::{Char, Directory, Fifo, Link, Regular, Symlink};
-    let kind =
-        prop::sample::select(vec![Regular, Regular, Directory, Symlink, Symlink, Symlink, Link, Link, Char, Fifo]);
-    (kind, path(), path())
+    let kinds = vec![Regular, Regular, Directory, Symlink, Symlink, Symlink, Link, Link, Char, Fifo];
+    (prop::sample::select(kinds), path(), target())
 }
 
 proptest! {
