@@ -3,6 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use actioncontroller::cgroup::{Cgroups, number};
 use actioncontroller::model::state::ContainerStatus;
 use actioncontroller::runtime::adapter::{
     Change, ListFilter, OutputStream, RestoreTo, RuntimeCapabilities, RuntimeError, StopOptions,
@@ -66,13 +67,19 @@ fn goes_on(subject: &Subject) {
 
 fn has_no_process(subject: &Subject) {
     let id = subject.run(&Behaviour::Stay);
-    let pid = subject.inspect(&id).pid;
+    let running = subject.inspect(&id);
+    let pid = running.pid;
     hibernate(subject, &id);
     let instance = subject.inspect(&id);
     assert_eq!((instance.pid, instance.status), (0, ContainerStatus::Hibernated));
     if subject.has_processes {
         let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         assert!(state.is_empty() || state.contains(") Z "), "{state}");
+        let groups = Cgroups::read().unwrap();
+        let file = if groups.is_unified("memory") { "memory.current" } else { "memory.usage_in_bytes" };
+        let used = groups.dir("memory", &running.cgroup_path).and_then(|group| number(&group.join(file)));
+        // Where the group is gone there is nothing left in it.
+        assert!(used.unwrap_or(0) < 1 << 20, "{used:?} bytes are left in '{}'", running.cgroup_path);
     }
     let listed =
         |all| subject.adapter.list_containers(&subject.call(), &ListFilter { all, ..Default::default() }).unwrap();

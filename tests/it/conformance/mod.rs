@@ -188,6 +188,7 @@ fn oci_conforms_with_crun() {
 }
 
 // req: RM-02
+// req: RM-03
 // req: RM-04
 // req: RM-05
 #[test]
