@@ -92,7 +92,7 @@ install: release ## Install below DESTDIR and PREFIX (/usr)
 	sed 's|/usr/bin/|$(PREFIX)/bin/|' config/systemd/actioncontroller.service \
 	  > "$(DESTDIR)$(PREFIX)/lib/systemd/system/actioncontroller.service"
 	install -D -m 0644 -t "$(DESTDIR)$(PREFIX)/share/doc/actioncontroller" LICENSE README.md CHANGELOG.md
-	install -D -m 0644 -t "$(DESTDIR)$(PREFIX)/share/doc/actioncontroller/examples" config/examples/*.yaml config/systemd/oci.conf
+	install -D -m 0644 -t "$(DESTDIR)$(PREFIX)/share/doc/actioncontroller/examples" config/examples/* config/systemd/oci.conf
 	install -d "$(DESTDIR)$(PREFIX)/share/man/man1" "$(DESTDIR)$(PREFIX)/share/bash-completion/completions"
 	"$(CARGO_TARGET_DIR)/release/actionctl" completions bash \
 	  > "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/actionctl"

@@ -41,6 +41,7 @@ impl Blueprint<'_> {
             annotations: spec.annotations.clone().into_iter().chain(pullpiri::annotations(spec)).collect(),
             pod: in_pod.then(|| spec.name.clone()),
             network: spec.network.clone(),
+            aliases: if in_pod { Vec::new() } else { spec.aliases.clone() },
             ports: if in_pod { Vec::new() } else { published(std::slice::from_ref(container)) },
             hostname: self.hostname(),
             host_ipc: spec.host_ipc,

@@ -172,7 +172,8 @@ impl<'a> Observer<'a> {
             annotation: &spec.engine,
             require: spec.engine_required,
             format: spec.format,
-            needs: &needs(spec),
+            names_node: !spec.node.is_empty(),
+            needs: &needs(spec, &self.ports.settings.get().node),
         })?;
         for (engine, why) in &selection.skipped {
             warnings.push(Warning::new("", 0, format!("runtime '{engine}' was not taken: {why}")));
@@ -267,7 +268,7 @@ fn check_requested(name: &str, requested: &str, engine: &str) -> Result<()> {
 }
 
 /// What the engine has to be able to do for a workload.
-fn needs(spec: &WorkloadSpec) -> Vec<Need> {
+fn needs(spec: &WorkloadSpec, own_node: &str) -> Vec<Need> {
     let mut needs = Vec::new();
     if spec.needs_pod() {
         needs.push(Need::Pods);
@@ -284,6 +285,9 @@ fn needs(spec: &WorkloadSpec) -> Vec<Need> {
     }
     if spec.all_containers().any(|container| !container.unit.is_empty()) {
         needs.push(Need::Units);
+        if !spec.node.is_empty() && spec.node != own_node {
+            needs.push(Need::Remote);
+        }
     }
     needs
 }

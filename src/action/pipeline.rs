@@ -21,6 +21,7 @@ use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::model::action::{ActionRequest, ActionState, Lane, Outcome, Verb, Warning};
 use crate::model::plan::Plan;
 use crate::policy::WorkloadRuling;
+use crate::runtime::registry::SelectionRequest;
 use crate::storage::StoreError;
 use crate::storage::records::{Changes, Desired, Intent, StoredOutcome};
 
@@ -287,7 +288,14 @@ impl Act for Pipeline {
             (Some(record), _) => Some(record.engine).filter(|engine| !engine.is_empty()),
             (None, Some(spec)) if spec.delegate.is_none() => {
                 let requested = request.parameters.engine.as_deref().unwrap_or_default();
-                engines.likely(requested, &spec.engine, spec.format)
+                engines.likely(&SelectionRequest {
+                    requested,
+                    annotation: &spec.engine,
+                    require: spec.engine_required,
+                    format: spec.format,
+                    names_node: !spec.node.is_empty(),
+                    needs: &[],
+                })
             }
             (None, Some(_) | None) => None,
         }

@@ -2,6 +2,7 @@
 
 mod elsewhere;
 mod ending;
+mod order;
 mod replace;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -102,7 +103,10 @@ pub fn plan(asked: &Asked<'_>, engine: &str, views: &[View]) -> Result<Plan> {
         builder.workload.clone_from(&first.name);
         builder.push(StepOp::Admit { schedule: schedule.name.clone() }, &[]);
     }
-    for view in views {
+    order::on_one_engine(verb, views)?;
+    let ordered = order::ordered(verb, views);
+    let mut order = order::Order::new(verb, &ordered);
+    for view in ordered {
         builder.workload.clone_from(&view.name);
         builder.engine.clone_from(&view.engine);
         let first = builder.steps.len();
@@ -112,6 +116,7 @@ pub fn plan(asked: &Asked<'_>, engine: &str, views: &[View]) -> Result<Plan> {
             (_, Some(node)) => elsewhere::plan(&mut builder, view, verb, node, parameters)?,
             (_, None) => here(&mut builder, view, verb, parameters)?,
         }
+        order.link(&mut builder, view, first);
         if asked.connects {
             connect(&mut builder, first);
         }

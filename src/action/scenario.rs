@@ -51,7 +51,7 @@ pub fn load(ports: &Ports, scenario: &str, deadline: Deadline) -> Result<(Verb, 
         Verb::Launch | Verb::Update => {
             warnings.extend(complete(ports, &mut bundle, scenario, deadline)?);
             let network = network(ports, scenario, &mut warnings, deadline)?;
-            Loaded { network, ..workloads_of(ports, &bundle, &request, warnings)? }
+            Loaded { network, ..workloads_of(ports, &bundle, &request, warnings, deadline)? }
         }
         Verb::Rollback => target::rollback(named(scenario, &package), recorded(ports, &package, deadline)?)?,
         _ => ending(ports, bundle, &request, &package, deadline)?,

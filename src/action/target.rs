@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Ports;
 use crate::clock::Deadline;
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
-use crate::manifest::{Bundle, ExpandOptions, Kind, Schedules, Stored};
+use crate::manifest::{Bundle, ExpandOptions, Expansion, Kind, Schedules, Stored};
 use crate::model::action::{ActionRequest, Lane, Verb, Warning};
 use crate::model::pullpiri::NetworkOrder;
 use crate::model::schedule::Schedule;
-use crate::model::workload::{Delegate, WorkloadSpec};
+use crate::model::workload::{Delegate, ManifestFormat, WorkloadSpec};
 use crate::storage::documents::Origin;
 use crate::storage::records::WorkloadRecord;
 
@@ -66,7 +66,7 @@ impl Loaded {
 pub fn load(ports: &Ports, request: &ActionRequest, deadline: Deadline) -> Result<Loaded> {
     if !request.manifest.is_empty() {
         let settings = ports.settings.get();
-        let bundle = Bundle::parse(&request.manifest, &settings.limits)?;
+        let bundle = Bundle::parse_named(&request.manifest, &request.target, &settings.limits)?;
         return expand(ports, bundle, request, deadline);
     }
     if request.target.is_empty() {
@@ -191,9 +191,15 @@ fn offload(
         let message = format!("Package '{root}' has no model '{model}'");
         return Err(Error::new(ErrorKind::NotFound, ErrorCode::WorkloadNotFound, message).at("target"));
     };
-    let document = expansion.pods.get(model).cloned().unwrap_or_default();
     spec.node.clone_from(&target);
-    spec.delegate = (target != own).then_some(Delegate { node: target, document });
+    spec.delegate = match expansion.pods.get(model).cloned() {
+        Some(document) if target != own => Some(Delegate { node: target, document }),
+        None if target != own => {
+            let message = format!("'{model}' is neither Pod nor Model, and other nodes take nothing else");
+            return Err(Error::new(ErrorKind::Unimplemented, ErrorCode::UnsupportedField, message).at("target"));
+        }
+        Some(_) | None => None,
+    };
     if let Some(record) = &record {
         spec.scenario.clone_from(&record.spec.scenario);
     }
@@ -246,7 +252,26 @@ fn expand(ports: &Ports, mut bundle: Bundle, request: &ActionRequest, deadline: 
         let error = Error::new(ErrorKind::NotFound, ErrorCode::WorkloadNotFound, message).at("target");
         return Err(error.hint("give its document: actionctl apply -f FILE"));
     }
-    workloads_of(ports, &bundle, request, warnings)
+    workloads_of(ports, &bundle, request, warnings, deadline)
+}
+
+/// A project that lost a service, or a Deployment that lost a replica, would leave it running with nobody to tell.
+fn none_is_left_out(ports: &Ports, expansion: &Expansion, deadline: Deadline) -> Result<()> {
+    if expansion.groups.is_empty() {
+        return Ok(());
+    }
+    let records = ports.records.workloads(deadline)?.logged();
+    for spec in records.iter().map(|record| &record.value.spec) {
+        // Packages of Pullpiri have names of their own.
+        let is_of_group = expansion.groups.iter().any(|group| spec.package == *group || spec.name == *group);
+        let is_grouped = matches!(spec.format, ManifestFormat::Kubernetes | ManifestFormat::Compose);
+        if is_of_group && is_grouped && !expansion.workloads.iter().any(|now| now.name == spec.name) {
+            let message = format!("workload '{}' is known and the document has it no more", spec.name);
+            let error = Error::new(ErrorKind::FailedPrecondition, ErrorCode::WorkloadDiffers, message);
+            return Err(error.at("target").hint(format!("end it first: actionctl terminate {}", spec.name)));
+        }
+    }
+    Ok(())
 }
 
 /// The workloads of a whole bundle.
@@ -255,9 +280,13 @@ pub(super) fn workloads_of(
     bundle: &Bundle,
     request: &ActionRequest,
     mut warnings: Vec<Warning>,
+    deadline: Deadline,
 ) -> Result<Loaded> {
     let settings = ports.settings.get();
     let expansion = bundle.expand(&options(ports, request, &request.target, &settings.node))?;
+    if matches!(request.verb, Verb::Launch | Verb::Update) {
+        none_is_left_out(ports, &expansion, deadline)?;
+    }
     let workloads: Vec<_> = expansion.workloads.iter().map(|spec| spec.name.clone()).collect();
     let mut loaded = Loaded {
         target: expansion.target,

@@ -64,7 +64,7 @@ pub fn rule(
     let question = PolicyQuestion { workloads: &workloads, ..about(request, loaded) };
     let ruled = |workload: &str, verdict| WorkloadRuling {
         workload: workload.to_owned(),
-        ruling: ruling(verdict, request.verb, loaded.specs.contains_key(workload), &settings.policy),
+        ruling: ruling(verdict, request.verb, loaded.pods.contains_key(workload), &settings.policy),
     };
     if workloads.is_empty() {
         return vec![ruled("", ports.policy.check(&question, deadline, cancel))];
@@ -86,17 +86,17 @@ fn about<'a>(request: &ActionRequest, loaded: &'a Loaded) -> PolicyQuestion<'a> 
     PolicyQuestion { verb: request.verb, target: &loaded.target, workloads: &[], caller: "" }
 }
 
-/// What a verdict comes to. Only a known workload can move.
+/// What a verdict comes to. Only a workload of which another node can be given a document can move.
 fn ruling(
     verdict: std::result::Result<Verdict, PolicyError>,
     verb: Verb,
-    is_known: bool,
+    can_go: bool,
     settings: &PolicySettings,
 ) -> Ruling {
     match verdict {
         Ok(Verdict::Allow) => Ruling::Allowed,
         Ok(Verdict::Deny { rule, reason, suggested_node: node })
-            if settings.move_to_suggested && is_known && !node.is_empty() && may_move(verb) =>
+            if settings.move_to_suggested && can_go && !node.is_empty() && may_move(verb) =>
         {
             Ruling::Moved { rule, reason, node }
         }

@@ -8,7 +8,7 @@ use super::expand::{self, ExpandOptions, Expansion, Root};
 use super::kind::Kind;
 use super::pod::Reading;
 use super::pullpiri::Reference;
-use super::{Limits, parse};
+use super::{Limits, parse, unit};
 use crate::model::action::Verb;
 use crate::model::text::shown;
 
@@ -54,12 +54,30 @@ pub struct Wanted {
     pub name: String,
 }
 
+/// A document before it is read.
+enum Text<'t> {
+    /// Of YAML or JSON.
+    Tree(parse::Parsed),
+    /// A unit.
+    Unit(&'t str),
+}
+
 impl Bundle {
     /// Reads the documents of a text; empty ones are skipped, and a text without any is an empty bundle.
     pub fn parse(text: &str, limits: &Limits) -> Result<Self, ManifestError> {
+        Self::parse_named(text, "", limits)
+    }
+
+    /// The same; a document that may be without a name of its own (a Compose project, a bundle, a unit) has this one
+    /// then.
+    pub fn parse_named(text: &str, name: &str, limits: &Limits) -> Result<Self, ManifestError> {
         let mut bundle = Self { limits: limits.clone(), containers: 0, replaced: 0, documents: Vec::new(), given: 0 };
-        for parsed in parse::documents(text, limits)? {
-            bundle.insert(parsed)?;
+        if unit::is_unit(text) {
+            bundle.insert(Text::Unit(text), name)?;
+        } else {
+            for parsed in parse::documents(text, limits)? {
+                bundle.insert(Text::Tree(parsed), name)?;
+            }
         }
         bundle.given = bundle.documents.len();
         Ok(bundle)
@@ -89,12 +107,13 @@ impl Bundle {
             };
             Ok(first)
         };
-        let parsed = match &stored.pod {
-            Some(pod) if stored.text.is_empty() => only(pod)?.into_model(),
-            Some(pod) => only(&stored.text)?.with_specification_of(only(pod)?),
-            None => only(&stored.text)?,
+        let text = match &stored.pod {
+            Some(pod) if stored.text.is_empty() => Text::Tree(only(pod)?.into_model()),
+            Some(pod) => Text::Tree(only(&stored.text)?.with_specification_of(only(pod)?)),
+            None if kind == Kind::Unit => Text::Unit(&stored.text),
+            None => Text::Tree(only(&stored.text)?),
         };
-        self.insert(parsed)?;
+        self.insert(text, name)?;
         if let Some(document) = self.documents.last_mut() {
             document.pod.clone_from(&stored.pod);
         }
@@ -154,6 +173,7 @@ impl Bundle {
         match &self.find(Kind::Scenario, scenario)?.body {
             Body::Scenario(scenario) => Some((scenario.action, &scenario.target.name)),
             Body::Workload { .. }
+            | Body::Whole(_)
             | Body::Package(_)
             | Body::Volume(_)
             | Body::Network(_)
@@ -177,13 +197,18 @@ impl Bundle {
         &self.documents
     }
 
-    fn insert(&mut self, parsed: parse::Parsed) -> ManifestResult<()> {
+    fn insert(&mut self, text: Text<'_>, given: &str) -> ManifestResult<()> {
         if self.documents.len() >= self.limits.max_documents {
             return Err(ManifestError::limit("max_documents", self.limits.max_documents, "documents"));
         }
-        let line = parsed.root.line;
         let mut reading = Reading { limits: &self.limits, containers: self.containers, replaced: self.replaced };
-        let document = document::read(parsed, &mut reading)?;
+        let (document, line) = match text {
+            Text::Unit(text) => (document::read_unit(text, given, &mut reading)?, 1),
+            Text::Tree(parsed) => {
+                let line = parsed.root.line;
+                (document::read(parsed, given, &mut reading)?, line)
+            }
+        };
         (self.containers, self.replaced) = (reading.containers, reading.replaced);
         let clash = self.documents.iter().find(|known| {
             let same_kind = known.kind == document.kind || (known.kind.is_workload() && document.kind.is_workload());

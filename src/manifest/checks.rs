@@ -195,12 +195,12 @@ fn check_network(network: &NetworkMode, port: &PortSpec, host_port: u16) -> Resu
 }
 
 /// The address as it is compared; empty is every one.
-fn address(ip: &str) -> String {
+pub(super) fn address(ip: &str) -> String {
     if matches!(ip, "0.0.0.0" | "::") { String::new() } else { ip.to_owned() }
 }
 
 /// Whether a port published on `addresses` is also on `ip`.
-fn is_taken(addresses: &BTreeSet<String>, ip: &str) -> bool {
+pub(super) fn is_taken(addresses: &BTreeSet<String>, ip: &str) -> bool {
     let ip = address(ip);
     addresses.contains("") || addresses.contains(&ip) || (ip.is_empty() && !addresses.is_empty())
 }

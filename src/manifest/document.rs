@@ -2,15 +2,15 @@
 
 use super::error::{ManifestError, ManifestErrorKind, ManifestResult};
 use super::kind::Kind;
-use super::names;
 use super::parse::Parsed;
 use super::pod::{self, Draft, Metadata, Reading};
 use super::pullpiri::{self, NetworkDocument, Package, Scenario};
 use super::reader::{Fields, Notes, Place};
 use super::volumes::Volumes;
+use super::{compose, names, oci, unit};
 use crate::model::schedule::Schedule;
 use crate::model::text::shown;
-use crate::model::workload::ManifestFormat;
+use crate::model::workload::{ManifestFormat, NetworkMode, PortSpec, WorkloadSpec};
 
 /// A document that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,13 +32,15 @@ pub(super) struct Document {
 /// What a document says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Body {
-    /// Pod, Deployment or Model. `replicas` is 1 but for a Deployment with 0.
+    /// Pod, Deployment or Model.
     Workload {
         /// The workload.
         draft: Box<Draft>,
-        /// 0 or 1.
+        /// How many there are; 1 but for a Deployment.
         replicas: u32,
     },
+    /// A Compose project, a bundle or a unit: workloads that are whole, what is depended on first.
+    Whole(Vec<WorkloadSpec>),
     /// A Scenario.
     Scenario(Scenario),
     /// A Package.
@@ -75,8 +77,17 @@ impl Body {
     }
 }
 
-/// Reads a document.
-pub(super) fn read(parsed: Parsed, reading: &mut Reading<'_>) -> ManifestResult<Document> {
+/// Reads a document. One of a format in which it may have no name of its own has the `given` one then.
+pub(super) fn read(parsed: Parsed, given: &str, reading: &mut Reading<'_>) -> ManifestResult<Document> {
+    if compose::is_compose(&parsed.root) {
+        let compose::Read { name, workloads, notes } = compose::read(parsed.root, given, reading)?;
+        let body = Body::Whole(workloads);
+        return Ok(Document { kind: Kind::Compose, name, text: parsed.text, pod: None, body, notes });
+    }
+    if oci::is_bundle(&parsed.root) {
+        let (spec, notes) = oci::read(&parsed.root, given, reading)?;
+        return Ok(whole(Kind::Bundle, spec, parsed.text, notes));
+    }
     let root = Place::new(&parsed.root, "");
     let mut fields = root.fields()?;
     let kind = kind(&mut fields)?;
@@ -91,11 +102,26 @@ pub(super) fn read(parsed: Parsed, reading: &mut Reading<'_>) -> ManifestResult<
     Ok(Document { kind, name, text: parsed.text, pod: None, body, notes })
 }
 
+/// Reads a unit, likewise.
+pub(super) fn read_unit(text: &str, given: &str, reading: &mut Reading<'_>) -> ManifestResult<Document> {
+    if text.len() > reading.limits.max_bytes {
+        let what = format!("a text of {} bytes", text.len());
+        return Err(ManifestError::limit("max_bytes", reading.limits.max_bytes, &what));
+    }
+    let (spec, notes) = unit::read(text, given)?;
+    Ok(whole(Kind::Unit, spec, text.to_owned(), notes))
+}
+
+fn whole(kind: Kind, spec: WorkloadSpec, text: String, notes: Notes) -> Document {
+    Document { kind, name: spec.name.clone(), text, pod: None, body: Body::Whole(vec![spec]), notes }
+}
+
 fn kind(fields: &mut Fields<'_>) -> ManifestResult<Kind> {
     let place = fields.require("kind")?;
     let word = place.text()?;
-    let Some(kind) = Kind::from_word(&word) else {
-        let known: Vec<&str> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+    let Some(kind) = Kind::from_word(&word).filter(|kind| kind.is_said()) else {
+        let said = Kind::ALL.iter().filter(|kind| kind.is_said());
+        let known: Vec<&str> = said.map(|kind| kind.as_str()).collect();
         return Err(place.invalid(format!("kind '{}' is none of {}", shown(&word), known.join(", "))));
     };
     let place = fields.require("apiVersion").map_err(|error| error.within(kind.as_str()))?;
@@ -143,6 +169,10 @@ fn body(
         Kind::Node => pullpiri::node(fields.take("spec").as_ref(), notes).map(|()| Body::Kept),
         Kind::Policy => pullpiri::policy(&fields.require("spec")?, notes).map(|()| Body::Kept),
         Kind::Schedule => pullpiri::schedule(name, fields, notes).map(Body::Schedule),
+        Kind::Compose | Kind::Bundle | Kind::Unit => {
+            let message = format!("a {kind} has no kind");
+            Err(ManifestError::new(ManifestErrorKind::Invalid, message).at("kind", fields.line))
+        }
     }
 }
 
@@ -181,7 +211,7 @@ fn workload(
     Ok(Body::Workload { draft: Box::new(draft), replicas: 1 })
 }
 
-/// A Deployment is its template, once. More replicas are refused, none is kept for the expansion to tell.
+/// A Deployment is its template, as often as it says.
 fn deployment(
     name: &str,
     metadata: Metadata,
@@ -190,17 +220,9 @@ fn deployment(
     notes: &mut Notes,
 ) -> ManifestResult<Body> {
     let mut spec = fields.require("spec")?.fields()?;
-    let replicas = match spec.take("replicas") {
-        Some(place) => {
-            let replicas = place.integer(0, i64::from(i32::MAX))?;
-            if replicas > 1 {
-                let error = place.unsupported(format!("{replicas} replicas are not supported, only 0 or 1"));
-                return Err(error.hint("set replicas to 1"));
-            }
-            replicas
-        }
-        None => 1,
-    };
+    let most = i64::try_from(reading.limits.max_containers).unwrap_or(i64::MAX);
+    let count = spec.take("replicas");
+    let replicas = count.as_ref().map_or(Ok(1), |place| place.integer::<u32>(0, most))?;
     let mut template = spec.require("template")?.fields()?;
     let mut inner = Metadata::default();
     if let Some(place) = template.take("metadata") {
@@ -212,11 +234,33 @@ fn deployment(
     let place = template.require("spec")?;
     let draft = pod::read(&place, name, ManifestFormat::Kubernetes, metadata, reading, notes)?;
     template.finish(notes);
+    if let Some(count) = count.filter(|_| replicas > 1) {
+        notes.mark(&count);
+        let others = usize::try_from(replicas - 1).unwrap_or(usize::MAX);
+        reading.count_containers(draft.spec.all_containers().count().saturating_mul(others), &count)?;
+        several_can_be(&draft, &place, notes)?;
+    }
     spec.only(&[("paused", &["false"])])?;
     spec.warn(&["minReadySeconds", "strategy"], "does not act yet", notes);
     spec.skip(&["selector", "revisionHistoryLimit", "progressDeadlineSeconds"]);
     spec.finish(notes);
     Ok(Body::Workload { draft: Box::new(draft), replicas })
+}
+
+/// Of several replicas none can have a host port for itself.
+fn several_can_be(draft: &Draft, place: &Place<'_>, notes: &Notes) -> ManifestResult<()> {
+    for (word, list) in [("initContainers", &draft.spec.init_containers), ("containers", &draft.spec.containers)] {
+        for (index, container) in list.iter().enumerate() {
+            let is_host_port = |port: &PortSpec| port.host_port.is_some() || draft.spec.network == NetworkMode::Host;
+            let Some(number) = container.ports.iter().position(is_host_port) else { continue };
+            let path = format!("{}.{word}[{index}].ports[{number}]", place.path);
+            let port = container.ports[number].host_port.unwrap_or(container.ports[number].container_port);
+            let line = notes.line(&path);
+            let error = place.unsupported(format!("host port {port} cannot be that of several replicas"));
+            return Err(error.at(path, line).hint("take the host port out, or run one replica"));
+        }
+    }
+    Ok(())
 }
 
 /// The template's metadata with what only the Deployment itself says.

@@ -16,7 +16,8 @@ use crate::model::text::shown;
 use crate::model::workload::{Delegate, ManifestFormat, WorkloadSpec};
 
 /// The kinds that a target may be, in the order in which a name is looked for.
-pub(super) const TARGETS: &[Kind] = &[Kind::Scenario, Kind::Package, Kind::Model, Kind::Pod, Kind::Deployment];
+pub(super) const TARGETS: &[Kind] =
+    &[Kind::Scenario, Kind::Package, Kind::Model, Kind::Pod, Kind::Deployment, Kind::Compose, Kind::Bundle, Kind::Unit];
 
 /// The most warnings of one expansion; more are counted.
 const MOST_WARNINGS: usize = 200;
@@ -83,6 +84,8 @@ pub struct Expansion {
     pub schedule: Option<Schedule>,
     /// Where workloads may be moved: what another node would be given of each.
     pub pods: BTreeMap<String, String>,
+    /// The names of Deployments and Compose projects: every workload of theirs is among `workloads`.
+    pub groups: Vec<String>,
     /// What the caller should know.
     pub warnings: Vec<Warning>,
 }
@@ -107,7 +110,9 @@ pub(super) fn root<'b>(bundle: &'b Bundle, target: &str) -> ManifestResult<Optio
     match tops.as_slice() {
         [] => Ok(None),
         [only] => Ok(Some(as_root(only))),
-        _ if tops.iter().all(|document| document.kind.is_workload()) => Ok(Some(Root::Workloads(tops))),
+        _ if tops.iter().all(|document| document.kind.is_workload() || document.kind == Kind::Compose) => {
+            Ok(Some(Root::Workloads(tops)))
+        }
         _ => {
             let titles: Vec<&str> = tops.iter().map(|document| document.notes.title.as_str()).collect();
             let message = format!("the documents hold several things: {}", titles.join(", "));
@@ -120,9 +125,12 @@ fn as_root(document: &Document) -> Root<'_> {
     match &document.body {
         Body::Scenario(scenario) => Root::Scenario(document, scenario),
         Body::Package(package) => Root::Package(document, package),
-        Body::Workload { .. } | Body::Volume(_) | Body::Network(_) | Body::Schedule(_) | Body::Kept => {
-            Root::Workloads(vec![document])
-        }
+        Body::Workload { .. }
+        | Body::Whole(_)
+        | Body::Volume(_)
+        | Body::Network(_)
+        | Body::Schedule(_)
+        | Body::Kept => Root::Workloads(vec![document]),
     }
 }
 
@@ -134,7 +142,12 @@ fn is_top(bundle: &Bundle, document: &Document) -> bool {
             let has_name = |model: &PackageModel| model.model.name == document.name;
             document.kind == Kind::Model && package.models.iter().any(has_name)
         }
-        Body::Workload { .. } | Body::Volume(_) | Body::Network(_) | Body::Schedule(_) | Body::Kept => false,
+        Body::Workload { .. }
+        | Body::Whole(_)
+        | Body::Volume(_)
+        | Body::Network(_)
+        | Body::Schedule(_)
+        | Body::Kept => false,
     };
     TARGETS.contains(&document.kind) && !bundle.all().iter().any(is_named)
 }
@@ -148,6 +161,7 @@ pub(super) fn expand(bundle: &Bundle, options: &ExpandOptions<'_>) -> ManifestRe
         workloads: Vec::new(),
         schedule: None,
         pods: BTreeMap::new(),
+        groups: Vec::new(),
         warnings: Vec::new(),
     };
     for document in bundle.all() {
@@ -159,6 +173,7 @@ pub(super) fn expand(bundle: &Bundle, options: &ExpandOptions<'_>) -> ManifestRe
         Root::Workloads(documents) => of_workloads(bundle, options, &documents, &mut expansion)?,
     }
     let more = expansion.warnings.len().saturating_sub(MOST_WARNINGS);
+    no_workload_twice(&expansion)?;
     if more > 0 {
         expansion.warnings.truncate(MOST_WARNINGS);
         expansion.warnings.push(Warning::new("", 0, format!("{more} more warnings")));
@@ -168,7 +183,10 @@ pub(super) fn expand(bundle: &Bundle, options: &ExpandOptions<'_>) -> ManifestRe
 
 fn nothing(bundle: &Bundle, target: &str) -> ManifestError {
     if !target.is_empty() {
-        let message = format!("no Scenario, Package, Model, Pod or Deployment '{}' is given or kept", shown(target));
+        let message = format!(
+            "no Scenario, Package, Model, Pod, Deployment, Compose project, bundle or unit '{}' is given or kept",
+            shown(target)
+        );
         return ManifestError::new(ManifestErrorKind::TargetNotFound, message);
     }
     let message =
@@ -345,36 +363,88 @@ fn of_workloads(
     expansion: &mut Expansion,
 ) -> ManifestResult<()> {
     for document in documents {
-        let Body::Workload { draft, replicas } = &document.body else { continue };
         push_name(expansion, &document.name);
-        if *replicas == 0 {
-            let message = format!("{}: 0 replicas, nothing is run", document.notes.title);
-            expansion.warnings.push(Warning::new("spec.replicas", document.notes.line("spec"), message));
-            continue;
+        if matches!(document.kind, Kind::Compose | Kind::Deployment) {
+            expansion.groups.push(document.name.clone());
         }
-        let path = format!("{}.nodeName", draft.base);
-        let line = document.notes.line(&path);
-        let mut spec = finish(bundle, draft.as_ref().clone(), expansion)?;
-        let is_other = !spec.node.is_empty() && spec.node != options.node;
-        let is_delegated = is_other && options.delegates && document.kind != Kind::Deployment;
-        if is_delegated || options.moves {
-            let delegate = delegate(bundle, &spec, None)?;
-            expansion.pods.insert(spec.name.clone(), delegate.document.clone());
-            spec.delegate = is_delegated.then_some(delegate);
+        match &document.body {
+            Body::Whole(workloads) => expansion.workloads.extend(workloads.iter().cloned()),
+            Body::Workload { draft, replicas } => of_draft(bundle, options, document, draft, *replicas, expansion)?,
+            Body::Scenario(_)
+            | Body::Package(_)
+            | Body::Volume(_)
+            | Body::Network(_)
+            | Body::Schedule(_)
+            | Body::Kept => {}
         }
-        if is_other && !is_delegated {
-            let title = &document.notes.title;
-            let message = format!("{title}: is meant for node '{}' and runs on this node", shown(&spec.node));
-            expansion.warnings.push(Warning::new(path, line, message));
-        }
-        expansion.workloads.push(spec);
     }
     expansion.target = expansion.names.join(",");
     if expansion.workloads.is_empty() {
         let message = format!("'{}' has 0 replicas: there is nothing to run", expansion.target);
         return Err(ManifestError::new(ManifestErrorKind::Invalid, message).at("spec.replicas", 0));
     }
+    for name in expansion.workloads.iter().map(|spec| spec.name.clone()).collect::<Vec<_>>() {
+        push_name(expansion, &name);
+    }
     Ok(())
+}
+
+/// A Pod or Model, or the replicas of a Deployment.
+fn of_draft(
+    bundle: &Bundle,
+    options: &ExpandOptions<'_>,
+    document: &Document,
+    draft: &Draft,
+    replicas: u32,
+    expansion: &mut Expansion,
+) -> ManifestResult<()> {
+    let title = &document.notes.title;
+    if replicas == 0 {
+        let message = format!("{title}: 0 replicas, nothing is run");
+        expansion.warnings.push(Warning::new("spec.replicas", document.notes.line("spec"), message));
+        return Ok(());
+    }
+    let path = format!("{}.nodeName", draft.base);
+    let line = document.notes.line(&path);
+    let mut spec = finish(bundle, draft.clone(), expansion)?;
+    let is_other = !spec.node.is_empty() && spec.node != options.node;
+    // Other nodes take Pods.
+    let can_go = document.kind != Kind::Deployment;
+    let is_delegated = is_other && options.delegates && can_go;
+    if is_delegated || (options.moves && can_go) {
+        let delegate = delegate(bundle, &spec, None)?;
+        expansion.pods.insert(spec.name.clone(), delegate.document.clone());
+        spec.delegate = is_delegated.then_some(delegate);
+    }
+    if is_other && !is_delegated {
+        let message = format!("{title}: is meant for node '{}' and runs on this node", shown(&spec.node));
+        expansion.warnings.push(Warning::new(path, line, message));
+    }
+    if replicas == 1 {
+        expansion.workloads.push(spec);
+        return Ok(());
+    }
+    for number in 1..=replicas {
+        let name = format!("{}-{number}", document.name);
+        super::names::subdomain(&name).map_err(|why| {
+            let error = ManifestError::new(ManifestErrorKind::Invalid, format!("the name of a replica: {why}"));
+            error.at("metadata.name", document.notes.line("metadata.name")).within(title)
+        })?;
+        expansion.workloads.push(WorkloadSpec { name, package: document.name.clone(), ..spec.clone() });
+    }
+    Ok(())
+}
+
+/// Documents may come to the same name: the service `b` of the project `a`, and the Pod `a-b`.
+fn no_workload_twice(expansion: &Expansion) -> ManifestResult<()> {
+    let mut seen = BTreeSet::new();
+    match expansion.workloads.iter().find(|spec| !seen.insert(spec.name.as_str())) {
+        Some(spec) => {
+            let message = format!("the documents describe workload '{}' twice", spec.name);
+            Err(ManifestError::new(ManifestErrorKind::Invalid, message))
+        }
+        None => Ok(()),
+    }
 }
 
 fn push_name(expansion: &mut Expansion, name: &str) {

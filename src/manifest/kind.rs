@@ -23,7 +23,7 @@ macro_rules! kinds {
                 match word { $(stringify!($name) => Some(Self::$name),)* _ => None }
             }
 
-            /// The `apiVersion` that belongs to it.
+            /// The `apiVersion` that belongs to it; empty for formats that have none, nor a `kind`.
             pub fn api_version(self) -> &'static str {
                 match self { $(Self::$name => $version,)* }
             }
@@ -52,12 +52,23 @@ kinds! {
     Policy = "v1",
     /// Pullpiri: real-time tasks for TIMPANI.
     Schedule = "v1",
+    /// Docker Compose: services that belong together.
+    Compose = "",
+    /// The OCI runtime specification: one container with its root file system.
+    Bundle = "",
+    /// systemd: one unit.
+    Unit = "",
 }
 
 impl Kind {
+    /// Whether documents say that they are of this kind.
+    pub fn is_said(self) -> bool {
+        !self.api_version().is_empty()
+    }
+
     /// Whether a document of this kind is a workload by itself.
     pub fn is_workload(self) -> bool {
-        matches!(self, Self::Pod | Self::Deployment | Self::Model)
+        matches!(self, Self::Pod | Self::Deployment | Self::Model | Self::Bundle | Self::Unit)
     }
 }
 

@@ -8,12 +8,17 @@
 //! engines, and whether a node allows what a document asks for (that is `security`). A new kind is a variant of
 //! [`Kind`] and of `document::Body`, and a reader that `document::read` calls.
 //!
-//! The foreign formats are read so that nothing is silently dropped: a field that is unknown is warned about; a field
+//! Beside documents with a `kind` there are Docker Compose (`compose`: has `services`), bundles of the OCI runtime (`oci`:
+//! has `ociVersion`) and systemd units (`unit`: begins with the header of a section). These refuse by name whatever
+//! cannot take effect, what they do not know too.
+//!
+//! The other foreign formats are read so that nothing is silently dropped: a field that is unknown is warned about; a field
 //! that is known and cannot take effect here is an error that names it; fields that mean nothing on one node (who
 //! made the document, which scheduler) are passed over.
 
 mod bundle;
 mod checks;
+mod compose;
 mod container;
 mod delegate;
 mod document;
@@ -23,13 +28,16 @@ mod hints;
 mod kind;
 mod names;
 mod node;
+mod oci;
 mod parse;
+mod plain;
 mod pod;
 mod privileges;
 mod probes;
 mod pullpiri;
 mod quantity;
 mod reader;
+mod unit;
 mod variables;
 mod volumes;
 

@@ -112,6 +112,19 @@ pub(super) struct Reading<'l> {
     pub replaced: usize,
 }
 
+impl Reading<'_> {
+    /// Counts further containers, which `place` describes.
+    pub fn count_containers(&mut self, more: usize, place: &Place<'_>) -> ManifestResult<()> {
+        self.containers = self.containers.saturating_add(more);
+        if self.containers <= self.limits.max_containers {
+            return Ok(());
+        }
+        let what = format!("{} containers in all documents", self.containers);
+        let error = ManifestError::limit("max_containers", self.limits.max_containers, &what);
+        Err(error.at(place.path.clone(), place.node.line))
+    }
+}
+
 /// Labels and annotations of a document.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Metadata {
@@ -136,6 +149,47 @@ impl Metadata {
     pub fn is_of_workload(&self) -> bool {
         let says_engine = !self.engine.is_empty() || self.requires_engine;
         says_engine || !self.networks.is_empty() || !self.hints.is_empty() || self.says_how_to_wake
+    }
+
+    /// Takes an annotation, and what ours mean.
+    pub fn annotate(&mut self, key: &str, value: String) -> Result<(), String> {
+        match key {
+            RUNTIME | BEEMESH_RUNTIME => {
+                if !self.engine.is_empty() && self.engine != value {
+                    return Err(format!("{RUNTIME} and {BEEMESH_RUNTIME} name different engines"));
+                }
+                names::object(&value)?;
+                self.engine.clone_from(&value);
+            }
+            ENGINE_POLICY => {
+                self.requires_engine = match value.as_str() {
+                    "require" => true,
+                    "prefer" => false,
+                    other => return Err(format!("'{}' is neither prefer nor require", shown(other))),
+                };
+            }
+            hints::CPU | hints::MEMORY => self.hints.read(key, &value)?,
+            NETWORKS => self.networks = network_list(&value)?,
+            labels::WAKE_FALLBACK => {
+                if !matches!(value.as_str(), "none" | labels::COLD_START) {
+                    return Err(format!("must be none or {}, not '{}'", labels::COLD_START, shown(&value)));
+                }
+                self.says_how_to_wake = true;
+            }
+            key if key.starts_with(labels::PREFIX) => {
+                let known = format!("known are {RUNTIME}, {ENGINE_POLICY}, {NETWORKS} and {}", labels::WAKE_FALLBACK);
+                return Err(format!("annotation '{}' is not known; {known}", shown(key)));
+            }
+            _ => {}
+        }
+        self.annotations.insert(key.to_owned(), value);
+        Ok(())
+    }
+
+    /// Whether no other engine will do although none is named.
+    pub fn requires_nothing(&self) -> Option<String> {
+        let is_vain = self.requires_engine && self.engine.is_empty();
+        is_vain.then(|| format!("{ENGINE_POLICY} is 'require', and {RUNTIME} names no engine"))
     }
 }
 
@@ -163,43 +217,7 @@ pub(super) fn metadata(fields: &mut Fields<'_>) -> ManifestResult<Metadata> {
     }
     for (entry, value) in entries {
         let at = |error: ManifestError| error.at(super::reader::join(&place.path, &entry.key), entry.line);
-        match entry.key.as_str() {
-            RUNTIME | BEEMESH_RUNTIME => {
-                if !metadata.engine.is_empty() && metadata.engine != value {
-                    let message = format!("{RUNTIME} and {BEEMESH_RUNTIME} name different engines");
-                    return Err(at(place.invalid(message)));
-                }
-                names::object(&value).map_err(|why| at(place.invalid(why)))?;
-                metadata.engine.clone_from(&value);
-            }
-            ENGINE_POLICY => {
-                let policy = match value.as_str() {
-                    "require" => true,
-                    "prefer" => false,
-                    other => {
-                        return Err(at(place.invalid(format!("'{}' is neither prefer nor require", shown(other)))));
-                    }
-                };
-                metadata.requires_engine = policy;
-            }
-            hints::CPU | hints::MEMORY => {
-                metadata.hints.read(&entry.key, &value).map_err(|why| at(place.invalid(why)))?;
-            }
-            NETWORKS => metadata.networks = network_list(&value).map_err(|why| at(place.invalid(why)))?,
-            labels::WAKE_FALLBACK => {
-                if !matches!(value.as_str(), "none" | labels::COLD_START) {
-                    let message = format!("must be none or {}, not '{}'", labels::COLD_START, shown(&value));
-                    return Err(at(place.invalid(message)));
-                }
-                metadata.says_how_to_wake = true;
-            }
-            key if key.starts_with(labels::PREFIX) => {
-                let known = format!("known are {RUNTIME}, {ENGINE_POLICY}, {NETWORKS} and {}", labels::WAKE_FALLBACK);
-                return Err(at(place.invalid(format!("annotation '{}' is not known; {known}", shown(key)))));
-            }
-            _ => {}
-        }
-        metadata.annotations.insert(entry.key.clone(), value);
+        metadata.annotate(&entry.key, value).map_err(|why| at(place.invalid(why)))?;
     }
     Ok(metadata)
 }
@@ -233,8 +251,7 @@ pub(super) fn read(
     let security = privileges::of_pod(fields.take("securityContext"), notes)?;
     let mut containers = containers(&mut fields, "containers", format, &security, reading, notes)?;
     let init_containers = containers_of_init(&mut fields, format, &security, reading, notes)?;
-    if metadata.requires_engine && metadata.engine.is_empty() {
-        let message = format!("{ENGINE_POLICY} is 'require', and {RUNTIME} names no engine");
+    if let Some(message) = metadata.requires_nothing() {
         return Err(place.invalid(message).at("metadata.annotations", place.node.line));
     }
     metadata.hints.apply(&mut containers).map_err(|why| place.invalid(why))?;
@@ -268,6 +285,8 @@ pub(super) fn read(
         volumes: sources,
         restart_policy: restart_policy(&mut fields, format)?,
         grace_ms: grace(&mut fields, format)?,
+        aliases: Vec::new(),
+        depends_on: Vec::new(),
         delegate: None,
     };
     other_fields(&mut fields, notes)?;
@@ -314,12 +333,7 @@ fn containers(
 ) -> ManifestResult<Vec<ContainerSpec>> {
     let Some(place) = fields.take(name) else { return Ok(Vec::new()) };
     let items = place.items()?;
-    reading.containers = reading.containers.saturating_add(items.len());
-    if reading.containers > reading.limits.max_containers {
-        let what = format!("{} containers in all documents", reading.containers);
-        let error = ManifestError::limit("max_containers", reading.limits.max_containers, &what);
-        return Err(error.at(place.path, place.node.line));
-    }
+    reading.count_containers(items.len(), &place)?;
     items.iter().map(|item| container::read(item, format, security, reading, notes)).collect()
 }
 

@@ -8,7 +8,7 @@ use super::reader::{Fields, Notes, Place};
 use crate::model::security::SecurityContext;
 
 /// The largest user or group id; the kernel keeps the one above for "none".
-const MAX_ID: i64 = u32::MAX as i64 - 1;
+pub(super) const MAX_ID: i64 = u32::MAX as i64 - 1;
 
 /// What a pod's `securityContext` gives to its containers.
 #[derive(Debug, Clone, Default)]
@@ -115,7 +115,7 @@ fn seccomp(place: &Place<'_>, notes: &mut Notes) -> ManifestResult<Option<String
 }
 
 /// Capabilities in the form of the model: upper case, without `CAP_`.
-fn capability_set(items: Vec<Place<'_>>) -> ManifestResult<BTreeSet<String>> {
+pub(super) fn capability_set(items: Vec<Place<'_>>) -> ManifestResult<BTreeSet<String>> {
     let read = |item: &Place<'_>| {
         let text = item.text()?.to_ascii_uppercase();
         let name = text.strip_prefix("CAP_").unwrap_or(&text);

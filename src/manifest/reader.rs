@@ -21,6 +21,11 @@ pub(super) fn join(path: &str, field: &str) -> String {
     if path.is_empty() { field } else { format!("{path}.{field}") }
 }
 
+/// Whether the key is one of an extension, which Compose ignores.
+pub(super) fn is_extension(key: &str) -> bool {
+    key.starts_with("x-")
+}
+
 /// Warnings of one document, with the lines of what is looked at again later.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Notes {
@@ -103,7 +108,8 @@ impl<'a> Place<'a> {
         ManifestError::new(ManifestErrorKind::Unsupported, message).at(self.path.clone(), self.node.line)
     }
 
-    fn expected(&self, what: &str) -> ManifestError {
+    /// Wants something else here.
+    pub fn expected(&self, what: &str) -> ManifestError {
         self.invalid(format!("must be {what}, is {}", self.node.kind()))
     }
 
@@ -183,6 +189,13 @@ impl<'a> Place<'a> {
             Ok((entry, Place::new(&entry.value, join(&self.path, &entry.key)).text()?))
         };
         entries.iter().map(read).collect()
+    }
+
+    /// The entries of a mapping whose keys are names, without those that begin with `x-`, which belong to nobody.
+    pub fn named(&self) -> ManifestResult<Vec<(&'a Entry, Place<'a>)>> {
+        let Value::Map(entries) = &self.node.value else { return Err(self.expected("a mapping")) };
+        let entries = entries.iter().filter(|entry| !is_extension(&entry.key));
+        Ok(entries.map(|entry| (entry, Place::new(&entry.value, join(&self.path, &entry.key)))).collect())
     }
 
     /// A mapping to be read field by field.
@@ -295,6 +308,24 @@ impl<'a> Fields<'a> {
             let message = format!("unknown field '{}' has no effect", shown(&entry.key));
             notes.warn(&join(&self.path, &entry.key), entry.line, &message);
         }
+    }
+
+    /// Refuses every field that was not taken; of formats that refuse what they do not know.
+    pub fn finish_strictly(self) -> ManifestResult<()> {
+        self.refuse_unknown(|_| true)
+    }
+
+    /// The same, but for those that begin with `x-`.
+    pub fn finish_but_extensions(self) -> ManifestResult<()> {
+        self.refuse_unknown(|key| !is_extension(key))
+    }
+
+    fn refuse_unknown(self, counts: fn(&str) -> bool) -> ManifestResult<()> {
+        let is_unknown = |entry: &&Entry| !self.known.contains(entry.key.as_str()) && counts(&entry.key);
+        let Some(entry) = self.entries.iter().find(is_unknown) else { return Ok(()) };
+        let message = format!("field '{}' is not known", shown(&entry.key));
+        let error = ManifestError::new(ManifestErrorKind::Unsupported, message);
+        Err(error.at(join(&self.path, &entry.key), entry.line).hint("take the field out"))
     }
 
     /// The first field that was not taken; for formats that refuse what they do not know.

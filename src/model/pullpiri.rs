@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::workload::WorkloadSpec;
+use super::workload::{ManifestFormat, WorkloadSpec};
 
 /// The Scenario.
 pub const SCENARIO: &str = "io.pullpiri.annotations.scenario";
@@ -15,11 +15,11 @@ pub const MODEL: &str = "io.pullpiri.annotations.model";
 /// The model, where StateManager looks for it.
 pub const STATE_MODELS: [&str; 2] = ["model", "pullpiri.model"];
 
-/// The annotations of a workload; none where it belongs to no Package.
+/// The annotations of a workload; none where it belongs to no Package. Compose projects and Deployments are none.
 pub fn annotations(spec: &WorkloadSpec) -> impl Iterator<Item = (String, String)> {
     let known = [(SCENARIO, &spec.scenario), (PACKAGE, &spec.package), (POLICY, &spec.policy), (MODEL, &spec.name)];
     let models = STATE_MODELS.map(|key| (key, &spec.name));
-    let is_meant = !spec.package.is_empty();
+    let is_meant = !spec.package.is_empty() && spec.format == ManifestFormat::Pullpiri;
     let all = known.into_iter().chain(models).filter(move |(_, value)| is_meant && !value.is_empty());
     all.map(|(key, value)| (key.to_owned(), value.clone())).collect::<Vec<_>>().into_iter()
 }

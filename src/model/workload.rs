@@ -78,9 +78,35 @@ pub struct WorkloadSpec {
     pub restart_policy: RestartPolicy,
     /// Between SIGTERM and SIGKILL, milliseconds; `None` takes the default of 10 s.
     pub grace_ms: Option<u64>,
+    /// Names beside its own by which members of its named networks find it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
+    /// What has to be before its containers start, where one action starts both. An action that ends both ends this one
+    /// first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<Dependency>,
     /// Of a workload that runs on another node: what that one is given. `None`: it runs on this node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delegate: Option<Delegate>,
+}
+
+/// What a workload waits for before it starts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dependency {
+    /// The other workload.
+    pub workload: String,
+    /// How far it has to be.
+    pub until: Until,
+}
+
+/// How far a workload has to be before what depends on it starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Until {
+    /// Its containers are started.
+    Started,
+    /// Its containers have ended with code 0.
+    Completed,
 }
 
 /// A workload's place on another node.

@@ -43,6 +43,7 @@ pub fn config(name: &str) -> ContainerConfig {
         annotations: BTreeMap::new(),
         pod: None,
         network: NetworkMode::None,
+        aliases: Vec::new(),
         ports: Vec::new(),
         hostname: String::new(),
         host_ipc: false,

@@ -36,6 +36,8 @@ pub enum Need {
     Rootfs,
     /// Units of systemd.
     Units,
+    /// Running on other nodes.
+    Remote,
 }
 
 impl Need {
@@ -50,6 +52,7 @@ impl Need {
             Self::Checkpoint => "checkpoint",
             Self::Rootfs => "rootfs",
             Self::Units => "services",
+            Self::Remote => "remote",
         }
     }
 
@@ -63,6 +66,7 @@ impl Need {
             Self::Checkpoint => capabilities.supports_checkpoint,
             Self::Rootfs => capabilities.supports_rootfs,
             Self::Units => capabilities.supports_service_management,
+            Self::Remote => capabilities.supports_remote_execution,
         }
     }
 }
@@ -78,6 +82,8 @@ pub struct SelectionRequest<'a> {
     pub require: bool,
     /// The document's format.
     pub format: ManifestFormat,
+    /// Whether the document names a node.
+    pub names_node: bool,
     /// What the engine has to be able to do.
     pub needs: &'a [Need],
 }
@@ -215,7 +221,7 @@ impl EngineRegistry {
 
     /// Every engine with whether it answers, what it can do, and whether it is the one that is asked first.
     pub fn overview(&self) -> BTreeMap<String, EngineOverview> {
-        let order = self.candidates("", ManifestFormat::Kubernetes);
+        let order = self.candidates("", ManifestFormat::Kubernetes, false);
         let probes = self.availability().into_iter();
         let overview = |(name, probe): (String, Probe)| {
             let capabilities = self.get(&name).map(|engine| engine.capabilities()).unwrap_or_default();
@@ -234,7 +240,7 @@ impl EngineRegistry {
         }
         self.check_annotation(&annotation)?;
         let mut skipped = Vec::new();
-        for (name, reason) in self.candidates(&annotation, request.format) {
+        for (name, reason) in self.candidates(&annotation, request.format, request.names_node) {
             match self.fitting(&name, request.needs) {
                 Ok(engine) => return Ok(Selection { engine, reason, skipped }),
                 Err(error) if reason == SelectionReason::Annotation && request.require => return Err(error),
@@ -249,12 +255,13 @@ impl EngineRegistry {
     }
 
     /// The engine that [`Self::select`] would ask first, without asking it.
-    pub fn likely(&self, requested: &str, annotation: &str, format: ManifestFormat) -> Option<String> {
-        let requested = names::resolve(requested);
+    pub fn likely(&self, request: &SelectionRequest) -> Option<String> {
+        let requested = names::resolve(request.requested);
         if !requested.is_empty() {
             return Some(requested);
         }
-        let candidates = self.candidates(&names::resolve(annotation), format).into_iter();
+        let annotation = names::resolve(request.annotation);
+        let candidates = self.candidates(&annotation, request.format, request.names_node).into_iter();
         candidates.map(|(name, _)| name).find(|name| self.engines.contains_key(name))
     }
 
@@ -285,7 +292,7 @@ impl EngineRegistry {
     }
 
     /// The engines to try, in order, each once.
-    fn candidates(&self, annotation: &str, format: ManifestFormat) -> Vec<(String, SelectionReason)> {
+    fn candidates(&self, annotation: &str, format: ManifestFormat, names_node: bool) -> Vec<(String, SelectionReason)> {
         let mut order = Vec::new();
         if !annotation.is_empty() {
             order.push((annotation, SelectionReason::Annotation));
@@ -296,6 +303,7 @@ impl EngineRegistry {
             ManifestFormat::Kubernetes | ManifestFormat::Pullpiri => "podman",
             ManifestFormat::Compose => "docker",
             ManifestFormat::Bundle => "oci",
+            ManifestFormat::Unit if names_node => "bluechi",
             ManifestFormat::Unit => "systemd",
         };
         let here = |name: &&str| self.engines.contains_key(*name) && *name != sim::NAME;
@@ -410,7 +418,7 @@ mod tests {
 
     fn request<'a>(requested: &'a str, annotation: &'a str) -> SelectionRequest<'a> {
         let format = ManifestFormat::Pullpiri;
-        SelectionRequest { requested, annotation, require: false, format, needs: &[Need::Pods] }
+        SelectionRequest { requested, annotation, require: false, format, names_node: false, needs: &[Need::Pods] }
     }
 
     fn selected(registry: &EngineRegistry, request: &SelectionRequest) -> (String, SelectionReason) {
@@ -443,6 +451,30 @@ mod tests {
         assert_eq!(selected(&registry, &request("", "")), ("podman".into(), SelectionReason::Format));
         registry.set_default("sim").unwrap();
         assert_eq!(selected(&registry, &request("", "")), ("sim".into(), SelectionReason::Default));
+    }
+
+    #[test]
+    fn format_prefers_its_own_engine_and_falls_back() {
+        let all = ["sim", "bluechi", "docker", "oci", "podman", "systemd"];
+        let registry = registry(all.map(engine).into_iter().collect());
+        for (format, names_node, name) in [
+            (ManifestFormat::Kubernetes, true, "podman"),
+            (ManifestFormat::Pullpiri, false, "podman"),
+            (ManifestFormat::Compose, false, "docker"),
+            (ManifestFormat::Bundle, false, "oci"),
+            (ManifestFormat::Unit, false, "systemd"),
+            (ManifestFormat::Unit, true, "bluechi"),
+        ] {
+            let asked = SelectionRequest { format, names_node, ..request("", "") };
+            assert_eq!(selected(&registry, &asked), (name.to_owned(), SelectionReason::Format), "{format:?}");
+            assert_eq!(registry.likely(&asked).as_deref(), Some(name));
+        }
+        let fewer = self::registry(vec![engine("podman"), engine("sim")]);
+        let asked = SelectionRequest { format: ManifestFormat::Compose, ..request("", "") };
+        assert_eq!(selected(&fewer, &asked), ("podman".into(), SelectionReason::Preference));
+        let remote = SelectionRequest { format: ManifestFormat::Unit, needs: &[Need::Remote], ..request("", "") };
+        let error = fewer.select(&remote).unwrap_err();
+        assert!(error.message.contains("does not support remote"), "{error}");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod cli;
 mod codegen;
+mod compose;
 mod conformance;
 mod daemon;
 mod dispatch;

@@ -107,6 +107,7 @@ fn container(name: &str, script: &str) -> ContainerConfig {
         annotations: BTreeMap::new(),
         pod: None,
         network: NetworkMode::None,
+        aliases: Vec::new(),
         ports: Vec::new(),
         hostname: String::new(),
         host_ipc: false,

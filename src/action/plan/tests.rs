@@ -1,5 +1,7 @@
 //! What is planned for which request in which state, and what holds for every plan.
 
+mod order;
+
 use std::collections::BTreeSet;
 use std::sync::{Mutex, OnceLock};
 

@@ -4,8 +4,12 @@
 //! its Models. Then they go as one action. Several that nobody names (three Pods, say) are several targets: each
 //! becomes an action of its own with the files that it needs. Files go as they are, so that the daemon's line numbers
 //! are the files' own; what is no document is left to the daemon to refuse.
+//!
+//! A Compose project and a systemd unit may have no name of their own. Then the name is that of the folder, as Docker
+//! Compose has it, and that of the file.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -57,6 +61,55 @@ impl Bundle {
     }
 }
 
+/// Words for documents without a kind; the daemon's own.
+const COMPOSE: &str = "Compose";
+const BUNDLE: &str = "Bundle";
+
+/// The name of a project: its own, where it is one as it stands, or that of its folder. Empty leaves it to the daemon.
+fn project(own: Option<&Value>, file: &str) -> String {
+    match own {
+        Some(Value::String(own)) if !own.contains('$') => return own.clone(),
+        Some(Value::Null) | None => {}
+        Some(_) => return String::new(),
+    }
+    if file == crate::sources::STDIN {
+        return String::new();
+    }
+    let path = std::path::absolute(file).unwrap_or_default();
+    let folder = path.parent().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or_default();
+    let lower = folder.to_ascii_lowercase().replace('_', "-");
+    let is_inner = |one: &char| one.is_ascii_lowercase() || one.is_ascii_digit() || *one == '-';
+    lower.chars().filter(is_inner).collect::<String>().trim_matches('-').to_owned()
+}
+
+/// Whether the text is a systemd unit: what it begins with is the header of a section.
+fn is_unit(text: &str) -> bool {
+    let mut lines = text.trim_start_matches('\u{feff}').lines().map(str::trim);
+    let first = lines.find(|line| !line.is_empty() && !line.starts_with(['#', ';']));
+    first.is_some_and(|line| {
+        let name = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')).unwrap_or_default();
+        !name.is_empty() && name.chars().all(|one| one.is_ascii_alphanumeric() || matches!(one, '-' | '_' | ' ' | '.'))
+    })
+}
+
+/// The name of a unit: the one in its own section, or that of its file.
+fn unit_name(source: &Source) -> String {
+    let mut section = "";
+    for line in source.text.lines().map(str::trim) {
+        match line.split_once('=') {
+            Some((key, value)) if section == "[X-ActionController]" && key.trim() == "Name" => {
+                return value.trim().to_owned();
+            }
+            _ if line.starts_with('[') => section = line,
+            _ => {}
+        }
+    }
+    if source.name == crate::sources::STDIN {
+        return String::new();
+    }
+    Path::new(&source.name).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned()
+}
+
 /// A document as far as it matters here.
 struct Head {
     source: usize,
@@ -66,9 +119,16 @@ struct Head {
 }
 
 impl Head {
-    fn of(source: usize, document: &Value) -> Option<Self> {
+    fn of(source: usize, file: &str, document: &Value) -> Option<Self> {
         let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         let kind = text("/kind");
+        let other = |kind: &str, name: String| Some(Self { source, kind: kind.to_owned(), name, names: Vec::new() });
+        if kind.is_empty() && document.get("services").is_some() {
+            return other(COMPOSE, project(document.get("name"), file));
+        }
+        if kind.is_empty() && document.get("ociVersion").is_some() {
+            return other(BUNDLE, text("/annotations/actioncontroller.io~1name"));
+        }
         let names = match kind.as_str() {
             "Scenario" => vec![text("/spec/target")],
             "Package" => {
@@ -91,19 +151,28 @@ impl Head {
         match self.kind.as_str() {
             "Scenario" => Some(2),
             "Package" => Some(1),
-            "Model" | "Pod" | "Deployment" => Some(0),
+            "Model" | "Pod" | "Deployment" | COMPOSE | BUNDLE => Some(0),
             _ => None,
         }
     }
 
     fn refers_to(&self, other: &Self) -> bool {
         let below = self.level().and_then(|level| level.checked_sub(1));
-        below.is_some() && below == other.level() && self.names.contains(&other.name)
+        let can_be_named = !matches!(other.kind.as_str(), COMPOSE | BUNDLE);
+        can_be_named && below.is_some() && below == other.level() && self.names.contains(&other.name)
     }
 }
 
 /// The actions that these documents are, at least one.
 pub fn group(sources: &[Source]) -> Vec<Bundle> {
+    let (units, others): (Vec<Source>, Vec<Source>) = sources.iter().cloned().partition(|source| is_unit(&source.text));
+    let mut bundles = if others.is_empty() && !units.is_empty() { Vec::new() } else { group_trees(&others) };
+    bundles.extend(units.iter().map(|unit| Bundle::of(unit_name(unit), &[unit])));
+    bundles
+}
+
+/// The same of those that are YAML or JSON.
+fn group_trees(sources: &[Source]) -> Vec<Bundle> {
     let all: Vec<&Source> = sources.iter().collect();
     let Some(heads) = heads(sources) else {
         return vec![Bundle::of(String::new(), &all)];
@@ -122,7 +191,7 @@ fn heads(sources: &[Source]) -> Option<Vec<Head>> {
     let mut heads = Vec::new();
     for (index, source) in sources.iter().enumerate() {
         let documents: Vec<Value> = serde_saphyr::from_multiple(&source.text).ok()?;
-        heads.extend(documents.iter().filter_map(|document| Head::of(index, document)));
+        heads.extend(documents.iter().filter_map(|document| Head::of(index, &source.name, document)));
     }
     Some(heads)
 }
@@ -194,6 +263,32 @@ mod tests {
         let text = "kind: Scenario\nmetadata: {name: x}\nspec: {target: x}\n---\nkind: Package\nmetadata: {name: x}\n\
                     spec: {models: [{name: x}]}\n---\nkind: Model\nmetadata: {name: x}\n";
         assert_eq!(group(&[source("x", text)]).len(), 1);
+    }
+
+    #[test]
+    fn project_has_its_own_name_or_that_of_its_folder() {
+        let text = "services: {web: {image: i}}\n";
+        for (file, text, target) in [
+            ("/srv/My_Shop.2/compose.yaml", text.to_owned(), "my-shop2"),
+            ("/srv/x/compose.yaml", format!("name: own\n{text}"), "own"),
+            ("/srv/x/compose.yaml", format!("name: ${{A:-b}}\n{text}"), ""),
+            ("stdin", text.to_owned(), ""),
+        ] {
+            let bundles = group(&[source(file, &text)]);
+            assert_eq!((bundles.len(), bundles[0].target.as_str()), (1, target), "{file} {text}");
+        }
+        let bundle = "{\"ociVersion\": \"1.0\", \"annotations\": {\"actioncontroller.io/name\": \"lamp\"}}";
+        assert_eq!(group(&[source("config.json", bundle)])[0].target, "lamp");
+    }
+
+    #[test]
+    fn units_are_an_action_each_under_their_own_name_or_that_of_their_file() {
+        let unit = "# x\n[Service]\nExecStart=a\n";
+        let named = format!("{unit}[X-ActionController]\nName = lamp\n");
+        let bundles = group(&[source("/etc/a.service", unit), source("p", &pod("web")), source("b.container", &named)]);
+        let targets: Vec<&str> = bundles.iter().map(|bundle| bundle.target.as_str()).collect();
+        assert_eq!(targets, ["web", "a", "lamp"]);
+        assert_eq!(bundles[1].text, unit);
     }
 
     #[test]

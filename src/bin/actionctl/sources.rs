@@ -15,6 +15,9 @@ const MAX_DEPTH: usize = 32;
 /// How documents in a folder are called.
 const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 
+/// What stdin is called among files.
+pub const STDIN: &str = "stdin";
+
 /// A text with where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
@@ -29,10 +32,10 @@ pub fn read(names: &[String], recursive: bool) -> Result<Vec<Source>> {
     let mut sources = Vec::new();
     for name in names {
         if name == "-" {
-            if sources.iter().any(|source: &Source| source.name == "stdin") {
+            if sources.iter().any(|source: &Source| source.name == STDIN) {
                 return Err(Failure::usage("stdin is named twice"));
             }
-            sources.push(text_of("stdin", io::stdin().lock())?);
+            sources.push(text_of(STDIN, io::stdin().lock())?);
             continue;
         }
         let path = Path::new(name);

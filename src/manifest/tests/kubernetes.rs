@@ -72,10 +72,7 @@ fn json_is_read_and_null_is_as_absent() {
 }
 
 #[test]
-fn replicas_above_one_are_refused_and_none_runs_nothing() {
-    let two = KUBERNETES.replace("replicas: 1", "replicas: 2");
-    let error = Error::from(Bundle::parse(&two, &Limits::default()).unwrap_err());
-    assert_eq!((error.code, error.field.as_str()), (ErrorCode::UnsupportedField, "spec.replicas"));
+fn no_replicas_run_nothing() {
     let none = bundle(&KUBERNETES.replace("replicas: 1", "replicas: 0"));
     assert_eq!(expand(&none, "").unwrap().workloads.len(), 1);
     assert!(expand(&none, "web").unwrap_err().message.contains("nothing to run"));

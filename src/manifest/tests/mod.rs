@@ -1,8 +1,12 @@
 //! Documents as they come in the field, read to workloads: what holds for every kind. What belongs to one format is
 //! in its own file.
 
+mod compose;
 mod kubernetes;
+mod oci;
 mod pullpiri;
+mod replicas;
+mod unit;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -242,5 +246,23 @@ proptest! {
             let _ = without_schedule(&bundle, "");
             let _ = bundle.missing("");
         }
+    }
+}
+
+#[test]
+fn examples_that_are_shipped_are_read() {
+    for (text, names) in [
+        (
+            include_str!("../../../config/examples/compose.yaml"),
+            vec!["dashboard-fill", "dashboard-store", "dashboard-display"],
+        ),
+        (include_str!("../../../config/examples/bundle.json"), vec!["lamp"]),
+        (include_str!("../../../config/examples/lamp.service"), vec!["lamp"]),
+        (include_str!("../../../config/examples/pod.yaml"), vec!["counter"]),
+    ] {
+        let expansion = expand(&bundle(text), "").unwrap();
+        let found: Vec<&str> = expansion.workloads.iter().map(|spec| spec.name.as_str()).collect();
+        assert_eq!(found, names);
+        assert!(expansion.warnings.is_empty(), "{:?}", expansion.warnings);
     }
 }

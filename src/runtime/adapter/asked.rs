@@ -23,6 +23,9 @@ pub struct ContainerConfig {
     pub pod: Option<String>,
     /// Its network where it is in no pod.
     pub network: NetworkMode,
+    /// Names beside its own by which members of its named networks find it, where it is in no pod.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
     /// Published ports where it is in no pod.
     pub ports: Vec<PortSpec>,
     /// The host name inside where it is in no pod; empty leaves it to the engine.

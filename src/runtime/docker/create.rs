@@ -121,7 +121,8 @@ fn accept(client: &Client, call: &Call, config: &ContainerConfig, created: &Crea
     if let NetworkMode::Named(names) = &config.network {
         // Before 1.44 a container is created in one network only.
         for name in names.iter().skip(1) {
-            network::connect(client, call, name, &NetworkConnect { container: &created.id })?;
+            let endpoint_config = spec::endpoint(config);
+            network::connect(client, call, name, &NetworkConnect { container: &created.id, endpoint_config })?;
         }
     }
     Ok(status::instance(lifecycle::inspect(client, call, &created.id)?))

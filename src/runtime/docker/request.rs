@@ -36,6 +36,23 @@ pub(super) struct ContainerCreate {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) exposed_ports: BTreeMap<String, Empty>,
     pub(super) host_config: HostConfig,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) networking_config: Option<NetworkingConfig>,
+}
+
+/// How a container is in the network that it is created in.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct NetworkingConfig {
+    /// By the network's name.
+    pub(super) endpoints_config: BTreeMap<String, Endpoint>,
+}
+
+/// How a container is in a network.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Endpoint {
+    pub(super) aliases: Vec<String>,
 }
 
 /// A container's configuration towards the host.
@@ -142,6 +159,8 @@ pub(super) struct NetworkCreate {
 #[serde(rename_all = "PascalCase")]
 pub(super) struct NetworkConnect<'a> {
     pub(super) container: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) endpoint_config: Option<Endpoint>,
 }
 
 /// `POST /volumes/create` takes this.

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use super::client::{Api, SUB_PATHS_SINCE};
 use super::request::{
-    ContainerCreate, Device, Empty, HostConfig, LogConfig, Mount, PortBinding, RestartPolicy, VolumeOptions,
+    ContainerCreate, Device, Empty, Endpoint, HostConfig, LogConfig, Mount, NetworkingConfig, PortBinding,
+    RestartPolicy, VolumeOptions,
 };
 use super::{ANNOTATION, DockerConfig, ENGINE};
 use crate::model::security::SecurityContext;
@@ -32,7 +33,10 @@ pub(super) fn create(
     }
     let network_mode = network(&config.network)?;
     let ports = ports(config)?;
+    let networking_config = endpoint(config)
+        .map(|endpoint| NetworkingConfig { endpoints_config: BTreeMap::from([(network_mode.clone(), endpoint)]) });
     Ok(ContainerCreate {
+        networking_config,
         image: spec.image.clone(),
         entrypoint: spec.command.clone(),
         cmd: spec.args.clone(),
@@ -46,6 +50,13 @@ pub(super) fn create(
         exposed_ports: ports.keys().map(|port| (port.clone(), Empty {})).collect(),
         host_config: host_config(settings, api, config, HostPart { network_mode, ports, seccomp })?,
     })
+}
+
+/// How the container is in each of its networks; `None` where nothing is to be said of it. Docker takes other names in
+/// named networks alone.
+pub(super) fn endpoint(config: &ContainerConfig) -> Option<Endpoint> {
+    let is_named = matches!(config.network, NetworkMode::Named(_)) && !config.aliases.is_empty();
+    is_named.then(|| Endpoint { aliases: config.aliases.clone() })
 }
 
 struct HostPart<'a> {

@@ -39,7 +39,7 @@ pub(super) struct SpecGenerator {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) netns: Option<Namespace>,
     #[serde(rename = "Networks", skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) networks: BTreeMap<String, Empty>,
+    pub(super) networks: BTreeMap<String, Membership>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) portmappings: Vec<PortMapping>,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -77,9 +77,12 @@ pub(super) struct SpecGenerator {
     pub(super) oci_runtime: Option<String>,
 }
 
-/// `{}`.
-#[derive(Debug, Default, Clone, Serialize)]
-pub(super) struct Empty {}
+/// How a container or pod is in a network.
+#[derive(Debug, Default, Clone, Serialize, PartialEq, Eq)]
+pub(super) struct Membership {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) aliases: Vec<String>,
+}
 
 /// A path of the host.
 #[derive(Debug, Serialize)]
@@ -179,7 +182,7 @@ pub(super) struct PodCreate {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) netns: Option<Namespace>,
     #[serde(rename = "Networks", skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) networks: BTreeMap<String, Empty>,
+    pub(super) networks: BTreeMap<String, Membership>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) portmappings: Vec<PortMapping>,
     #[serde(skip_serializing_if = "Option::is_none")]

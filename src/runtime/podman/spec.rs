@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::client::Api;
 use super::request::{
-    BindMount, CpuLimits, Device, Empty, LogConfiguration, MemoryLimits, NamedVolume, Namespace, PidsLimit,
+    BindMount, CpuLimits, Device, LogConfiguration, Membership, MemoryLimits, NamedVolume, Namespace, PidsLimit,
     ResourceLimits, SpecGenerator,
 };
 use super::wire::PortMapping;
@@ -81,12 +81,17 @@ pub(super) fn owned(settings: &PodmanConfig, labels: &Strings) -> Strings {
 #[derive(Debug, Default)]
 pub(super) struct NetworkPart {
     pub(super) netns: Option<Namespace>,
-    pub(super) networks: BTreeMap<String, Empty>,
+    pub(super) networks: BTreeMap<String, Membership>,
     pub(super) ports: Vec<PortMapping>,
 }
 
 fn network(config: &ContainerConfig) -> RtResult<NetworkPart> {
-    if config.pod.is_some() { Ok(NetworkPart::default()) } else { network_part(&config.network, &config.ports) }
+    if config.pod.is_some() {
+        return Ok(NetworkPart::default());
+    }
+    let mut part = network_part(&config.network, &config.ports)?;
+    part.networks.values_mut().for_each(|membership| membership.aliases.clone_from(&config.aliases));
+    Ok(part)
 }
 
 /// The network and its published ports.
@@ -102,7 +107,7 @@ pub(super) fn network_part(mode: &NetworkMode, ports: &[PortSpec]) -> RtResult<N
         }
         NetworkMode::Named(names) => Ok(NetworkPart {
             netns: Some(BRIDGE),
-            networks: names.iter().map(|name| (name.clone(), Empty {})).collect(),
+            networks: names.iter().map(|name| (name.clone(), Membership::default())).collect(),
             ports: published,
         }),
     }

@@ -76,7 +76,10 @@ impl Engine {
             PullPolicy::Always | PullPolicy::IfNotPresent => PullPolicy::IfNotPresent,
             PullPolicy::Never => PullPolicy::Never,
         };
-        self.ensure_image(call, &config.spec.image, pull)?;
+        let has_other = !config.spec.rootfs.is_empty() || !config.spec.unit.is_empty();
+        if !has_other {
+            self.ensure_image(call, &config.spec.image, pull)?;
+        }
         let instance = self.change(|state, now| {
             // Again, because the pull let others in.
             check_free(state, &config.name)?;

@@ -152,6 +152,7 @@ impl Subject {
             annotations: BTreeMap::new(),
             pod: None,
             network: NetworkMode::None,
+            aliases: Vec::new(),
             ports: vec![],
             hostname: none(),
             host_ipc: false,

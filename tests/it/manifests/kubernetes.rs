@@ -1,9 +1,10 @@
 //! Pods and Deployments, and what YAML allows in them.
 
+use actioncontroller::proto::actions::Verb;
 use serde_json::{Value, json};
 
 use super::{created, launched, on_engine, pod, refusal, warning};
-use crate::support::daemon::DaemonProcess;
+use crate::support::daemon::{DaemonProcess, on_target};
 
 #[test]
 fn pod_runs_its_init_containers_to_completion_first() {
@@ -41,8 +42,31 @@ fn deployment_is_its_template_under_its_own_name() {
     assert_eq!(done.workloads[0].name, "web");
     assert!(done.warnings.is_empty(), "{:?}", done.warnings);
     assert_eq!(created(&daemon, "web_httpd")["labels"]["app"], "web");
-    let (_, refused) = refusal(daemon.launch(&text.replace("replicas: 1", "replicas: 2")));
-    assert_eq!((refused.error.code.as_str(), refused.error.field.as_str()), ("UNSUPPORTED_FIELD", "spec.replicas"));
+}
+
+// req: BM-03
+#[test]
+fn replicas_of_a_deployment_are_workloads_that_are_acted_on_by_its_name() {
+    let daemon = DaemonProcess::on_sim();
+    let text = |replicas: u32| {
+        format!(
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web}}\nspec:\n  replicas: {replicas}\n  \
+             template:\n    spec:\n      containers: [{{name: httpd, image: 'busybox:1.36'}}]\n"
+        )
+    };
+    launched(&daemon, &text(2));
+    let grown = launched(&daemon, &text(3));
+    assert!(grown.steps.iter().all(|step| !step.title.contains("web-1_")), "{:?}", grown.steps);
+    let names = || on_engine(&daemon).keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(), ["web-1_httpd", "web-2_httpd", "web-3_httpd"]);
+    // Fewer would leave one behind that nobody described any more.
+    let (_, refused) = refusal(daemon.launch(&text(2)));
+    assert_eq!((refused.error.code.as_str(), refused.error.field.as_str()), ("WORKLOAD_DIFFERS", "target"));
+    assert!(refused.error.message.contains("'web-3'") && refused.error.hint.contains("terminate web-3"));
+    assert!(daemon.execute(on_target(Verb::VERB_TERMINATE, "web-3")).unwrap().changed);
+    assert!(!launched(&daemon, &text(2)).changed);
+    assert!(daemon.execute(on_target(Verb::VERB_TERMINATE, "web")).unwrap().changed);
+    assert!(names().is_empty());
 }
 
 #[test]

@@ -2,6 +2,8 @@
 //! place. The simulator stands for the engine, because it keeps exactly what it was given to run.
 
 mod ceiling;
+mod compose;
+mod formats;
 mod kubernetes;
 mod pullpiri;
 mod stored;
