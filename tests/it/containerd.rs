@@ -92,7 +92,6 @@ fn on_containerd(name: &str) -> String {
     format!("{pod}  restartPolicy: Never\n")
 }
 
-// req: AC-13
 #[test]
 fn document_that_asks_for_containerd_lives_its_life_there() {
     let rig = Rig::new();

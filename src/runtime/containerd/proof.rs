@@ -80,6 +80,7 @@ fn tiny(name: &str) -> ContainerConfig {
     ContainerConfig {
         name: name.to_owned(),
         spec,
+        aliases: Vec::new(),
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),
         pod: None,

@@ -273,7 +273,6 @@ fn containerd(server: &Arc<ContainerdServer>) -> Subject {
     }
 }
 
-// req: AC-13
 #[test]
 fn containerd_conforms() {
     let server = Arc::new(ContainerdServer::start_with_registry());

@@ -38,15 +38,7 @@ pub struct ContainerdServer {
 impl ContainerdServer {
     /// Starts the containerd that is installed, with an image.
     pub fn start() -> Self {
-        Self::start_with(criu_folder().join("bin"))
-    }
-
-    /// The same with a CRIU that cannot dump on today's kernels.
-    pub fn start_with_unfit_criu() -> Self {
-        Self::start_with(criu_folder().join("unfit"))
-    }
-
-    fn start_with(criu: PathBuf) -> Self {
+        let criu = criu_folder().join("bin");
         let dir = tempfile::Builder::new().prefix("ac-containerd-").tempdir().expect("a temporary folder");
         let mut server = Self { dir, criu, anchor: Anchor::start(None), containerd: None, registry: None };
         server.start_containerd();
@@ -154,12 +146,6 @@ impl ContainerdServer {
             let _ = containerd.kill();
             let _ = containerd.wait();
         }
-    }
-
-    /// Hangs it, or lets it go on.
-    pub fn signal_containerd(&self, signal: Signal) {
-        let containerd = self.containerd.as_ref().expect("it runs");
-        kill(Pid::from_raw(containerd.id().try_into().expect("a process id")), signal).expect("a signal is sent");
     }
 
     /// Command lines of processes that name the rig's folder and have this word.
