@@ -30,7 +30,6 @@ use crate::manifest::Limits;
 use crate::policy::builtin::BuiltinPolicy;
 use crate::policy::{Chain, PolicyGate};
 use crate::runtime::adapter::RuntimeAdapter;
-use crate::runtime::containerd::{self, Containerd, ContainerdConfig};
 use crate::runtime::docker::{Docker, DockerConfig};
 use crate::runtime::hibernation::{Hibernation, HibernationConfig};
 use crate::runtime::oci::{Oci, OciConfig};
@@ -136,7 +135,7 @@ impl Daemon {
         let records = Records::new(Arc::clone(&own));
         let threads = ChannelThreads::start();
         let shared = peers::shared_store(&config, &threads)?;
-        let engines = Arc::new(engines(&config, &threads)?);
+        let engines = Arc::new(engines(&config)?);
         let settings = Arc::new(SettingsCell::new(settings(&config)));
         let outbox = peers::outbox(&config, &own, shared.as_ref())?;
         let networks = Arc::default();
@@ -255,7 +254,7 @@ impl Daemon {
     }
 }
 
-fn engines(config: &Config, threads: &ChannelThreads) -> Result<EngineRegistry, DaemonError> {
+fn engines(config: &Config) -> Result<EngineRegistry, DaemonError> {
     let mut engines = EngineRegistry::new();
     engines.set_preference(config.runtimes.preference.clone());
     if config.runtimes.podman.enabled {
@@ -278,10 +277,6 @@ fn engines(config: &Config, threads: &ChannelThreads) -> Result<EngineRegistry, 
         };
         engines.register(Arc::new(Docker::new(docker))).map_err(failed("runtimes.docker"))?;
     }
-    if config.runtimes.containerd.enabled {
-        let containerd = containerd(config, threads)?;
-        engines.register(hibernating(config, containerd)?).map_err(failed("runtimes.containerd"))?;
-    }
     if config.runtimes.oci.enabled {
         let given = &config.runtimes.oci;
         let usual = OciConfig::default();
@@ -303,21 +298,6 @@ fn engines(config: &Config, threads: &ChannelThreads) -> Result<EngineRegistry, 
         engines.register(hibernating(config, Arc::new(sim))?).map_err(failed("runtimes.sim"))?;
     }
     Ok(engines)
-}
-
-/// containerd, whose shims start this program to write the output of containers.
-fn containerd(config: &Config, threads: &ChannelThreads) -> Result<Arc<dyn RuntimeAdapter>, DaemonError> {
-    let given = &config.runtimes.containerd;
-    let program = std::env::current_exe().map_err(failed("runtimes.containerd: the path of this program"))?;
-    let settings = ContainerdConfig {
-        socket: if given.socket.as_os_str().is_empty() { containerd::SOCKET.into() } else { given.socket.clone() },
-        namespace: given.namespace.clone(),
-        node: config.node.clone(),
-        dir: config.state_dir.join("containerd"),
-        logger: program,
-    };
-    let containerd = Containerd::open(settings, threads).map_err(failed("runtimes.containerd"))?;
-    Ok(Arc::new(containerd))
 }
 
 /// The engine with what is the same of checkpoints on all of them.

@@ -6,7 +6,6 @@
 //! `daemon.rs`, and is added to the conformance suite in `tests/it/conformance`.
 
 pub mod adapter;
-pub mod containerd;
 pub mod docker;
 #[cfg(test)]
 mod double;

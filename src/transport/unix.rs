@@ -138,11 +138,6 @@ fn open(path: &Path, deadline: Deadline, cancel: &CancelToken) -> Result<UnixStr
     }
 }
 
-/// Whether anybody takes connections on the socket: one is opened and closed again.
-pub fn knock(path: &Path, deadline: Deadline, cancel: &CancelToken) -> io::Result<()> {
-    open(path, deadline, cancel).map(drop).map_err(Error::into_io)
-}
-
 /// One connection.
 pub(super) struct UnixTransport {
     stream: Arc<UnixStream>,

@@ -8,7 +8,6 @@ mod cli;
 mod codegen;
 mod compose;
 mod conformance;
-mod containerd;
 mod daemon;
 mod dispatch;
 mod docker;

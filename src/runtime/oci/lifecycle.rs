@@ -14,7 +14,7 @@ use super::conmon::{self, Supervised};
 use super::events::CHECKPOINTED;
 use super::images::{RootAccess, mount_root, unmount_root};
 use super::record::{Record, Root, Run, kept};
-use super::{CONMON_GROUP, ENGINE, Engine};
+use super::{CONMON_GROUP, ENGINE, Engine, volumes};
 use crate::cgroup::Cgroups;
 use crate::model::state::{Allowed, ContainerStatus, Transition};
 use crate::model::text::normalized;
@@ -26,7 +26,6 @@ use crate::runtime::processes::{Which, boot, end_trees};
 use crate::runtime::shared::calls::{apart, not_allowed};
 use crate::runtime::shared::owned::{is_ours, taken};
 use crate::runtime::shared::verbs::{self, Acted, Containers, Found, Order};
-use crate::runtime::shared::volumes;
 use crate::runtime::specification::{self, Bind, Place};
 
 /// What a start is for.

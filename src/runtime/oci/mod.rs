@@ -2,7 +2,7 @@
 //!
 //! [`Oci`] is the door. `record` is what is kept of containers, `lifecycle` their verbs, `conmon` the process beside each,
 //! `observe` their state as conmon and the kernel tell it, `events` what happens to them, `images` their root file systems,
-//! `probe` whether it works here at all. Stays out: policy, plans, and any other engine.
+//! `volumes` what they keep, `probe` whether it works here at all. Stays out: policy, plans, and any other engine.
 //!
 //! A container is a folder below [`OciConfig::dir`] from its creation on; processes are there from its start to its end,
 //! and outlive the daemon. What is ours is known by the label `actioncontroller.io/node`; names are this folder's own, so
@@ -19,6 +19,7 @@ mod lifecycle;
 mod observe;
 mod probe;
 mod record;
+mod volumes;
 
 use std::ffi::OsString;
 use std::io;
@@ -29,7 +30,7 @@ use std::time::Instant;
 
 use self::images::{ImageLimits, ImageSettings, ImageStore};
 use self::record::Records;
-
+use self::volumes::Volumes;
 use super::adapter::{
     BlockingStream, Call, Change, CheckpointImage, CheckpointOptions, ContainerConfig, ContainerInstance,
     ContainerStats, EngineEvent, ExecOutcome, Leftovers, ListFilter, LogChunk, LogOptions, Probe, RestoreTo, RtResult,
@@ -38,7 +39,6 @@ use super::adapter::{
 use super::logfile::reader;
 use super::shared::program::{self, Ended};
 use super::shared::verbs;
-use super::shared::volumes::Volumes;
 use crate::model::workload::PullPolicy;
 
 /// The engine's name.

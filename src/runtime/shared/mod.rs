@@ -13,6 +13,4 @@ pub(super) mod fields;
 pub(super) mod owned;
 pub(super) mod program;
 pub(super) mod tiny;
-pub(super) mod usage;
 pub(super) mod verbs;
-pub(super) mod volumes;

@@ -1,4 +1,4 @@
-//! Volumes of engines that have none of their own: a folder each, or a tmpfs that is mounted there, with their labels beside.
+//! Volumes: a folder each, or a tmpfs that is mounted there, with their labels beside.
 //!
 //! ```text
 //! DIR/NAME.json   labels and size
@@ -13,9 +13,10 @@ use std::path::{Component, Path, PathBuf};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde::{Deserialize, Serialize};
 
-use super::durable;
-use super::owned::{is_of_workload, is_ours, owner_of};
+use super::record::kept;
 use crate::runtime::adapter::{Change, ContainerConfig, MountSource, RtResult, RuntimeError, VolumeSpec};
+use crate::runtime::shared::durable;
+use crate::runtime::shared::owned::{is_of_workload, is_ours, owner_of};
 use crate::runtime::specification::Bind;
 
 /// The largest file of ours that is read, bytes.
@@ -29,14 +30,14 @@ struct Kept {
 }
 
 /// The volumes of this node's.
-pub struct Volumes {
+pub(super) struct Volumes {
     dir: PathBuf,
     node: String,
 }
 
 impl Volumes {
     /// Opens or makes the folder.
-    pub fn open(dir: &Path, node: &str) -> RtResult<Self> {
+    pub(super) fn open(dir: &Path, node: &str) -> RtResult<Self> {
         fs::create_dir_all(dir).map_err(|error| kept("making", dir, &error))?;
         Ok(Self { dir: dir.to_owned(), node: node.to_owned() })
     }
@@ -54,13 +55,8 @@ impl Volumes {
         serde_json::from_slice(&text).map(Some).map_err(|error| kept("reading", &path, &error))
     }
 
-    /// Where the content of all of them lies.
-    pub fn dir(&self) -> &Path {
-        &self.dir
-    }
-
     /// Makes the volume present. One of that name that is not this node's is `AlreadyExists`.
-    pub fn ensure(&self, volume: &VolumeSpec) -> RtResult<Change> {
+    pub(super) fn ensure(&self, volume: &VolumeSpec) -> RtResult<Change> {
         if let Some(found) = self.find(&volume.name)? {
             return owner_of(&self.node, "volume", &volume.name, &found.labels);
         }
@@ -74,7 +70,7 @@ impl Volumes {
     }
 
     /// Deletes the volume if it is this node's.
-    pub fn remove(&self, name: &str) -> RtResult<Change> {
+    pub(super) fn remove(&self, name: &str) -> RtResult<Change> {
         let Some(found) = self.find(name)? else { return Ok(Change::Unchanged) };
         if !is_ours(&self.node, &found.labels) {
             return Ok(Change::Unchanged);
@@ -93,7 +89,7 @@ impl Volumes {
     }
 
     /// The names of those that belong to the workload.
-    pub fn of_workload(&self, workload: &str) -> RtResult<Vec<String>> {
+    pub(super) fn of_workload(&self, workload: &str) -> RtResult<Vec<String>> {
         let failed = |error: io::Error| kept("reading", &self.dir, &error);
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.dir).map_err(failed)? {
@@ -106,11 +102,6 @@ impl Volumes {
         }
         found.sort();
         Ok(found)
-    }
-
-    /// Whether a volume is there and in memory: mounted by this process, and seen by those alone who share its mounts.
-    pub fn is_in_memory(&self, name: &str) -> RtResult<bool> {
-        Ok(self.find(name)?.is_some_and(|found| found.tmpfs_bytes.is_some()))
     }
 
     /// A volume's folder with its content: what is in memory is mounted where it is not.
@@ -131,7 +122,7 @@ impl Volumes {
 }
 
 /// What the container mounts from the node.
-pub fn binds(volumes: &Volumes, config: &ContainerConfig) -> RtResult<Vec<Bind>> {
+pub(super) fn binds(volumes: &Volumes, config: &ContainerConfig) -> RtResult<Vec<Bind>> {
     let mut binds = Vec::new();
     for (index, mount) in config.mounts.iter().enumerate() {
         let invalid = |why: String| RuntimeError::InvalidSpec { reason: format!("mounts[{index}]: {why}") };
@@ -177,10 +168,6 @@ fn within(folder: &Path, below: &str) -> Result<PathBuf, String> {
         }
     }
     Ok(path)
-}
-
-fn kept(what: &str, path: &Path, error: &dyn std::fmt::Display) -> RuntimeError {
-    RuntimeError::Io { what: format!("{what} '{}'", path.display()), reason: error.to_string() }
 }
 
 fn check_name(name: &str) -> RtResult<()> {
