@@ -3,7 +3,6 @@
 pub mod daemon;
 pub mod docker;
 pub mod etcd;
-#[allow(dead_code, reason = "unit tests of the image store use the rest")]
 pub mod layout;
 pub mod oci;
 pub mod peers;
