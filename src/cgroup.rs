@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 /// The most of a file that is read, bytes.
 const MOST: u64 = 1024 * 1024;
 
+/// The deepest tree of groups that is looked through.
+const MOST_DEPTH: usize = 32;
+
 /// A mounted hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Hierarchy {
@@ -117,13 +120,23 @@ impl Cgroups {
         }
     }
 
-    /// Deletes the group where nothing is in it, in every hierarchy.
+    /// Deletes the group with those below it, as far as nothing is in them, in every hierarchy. CRIU makes a copy of the
+    /// whole tree below a group that it restores.
     pub fn remove(&self, path: &str) {
         for dir in self.dirs(path) {
-            // Absent, or somebody is in it still.
-            let _ = fs::remove_dir(dir);
+            remove_tree(&dir, MOST_DEPTH);
         }
     }
+}
+
+/// Absent ones, and those that somebody is in still, are left.
+fn remove_tree(dir: &Path, depth: usize) {
+    if depth > 0 {
+        let below = fs::read_dir(dir).into_iter().flatten().flatten();
+        let folders = below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        folders.for_each(|entry| remove_tree(&entry.path(), depth - 1));
+    }
+    let _ = fs::remove_dir(dir);
 }
 
 /// A new group of version 1's `cpuset` has no CPU and takes no process before it has.
@@ -190,6 +203,19 @@ mod tests {
         assert!(new.is_frozen("/a"));
         new.thaw("/a").unwrap();
         assert_eq!(text(&dir.path().join("a/cgroup.freeze")).as_deref(), Some("0"));
+    }
+
+    #[test]
+    fn group_is_removed_with_those_below_it_and_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let groups = Cgroups::of(&format!("c {} cgroup2 rw 0 0\n", dir.path().display()));
+        for path in ["a/x/y", "a/z", "ab"] {
+            fs::create_dir_all(dir.path().join(path)).unwrap();
+        }
+        groups.remove("/a");
+        groups.remove("/absent");
+        let left: Vec<_> = fs::read_dir(dir.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
+        assert_eq!(left, ["ab"]);
     }
 
     #[test]

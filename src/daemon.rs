@@ -327,7 +327,8 @@ fn settings(config: &Config) -> Settings {
 /// The ceiling as configured; this daemon's own folders and sockets are above it wherever they are.
 fn ceiling(config: &Config) -> Ceiling {
     let mut ceiling = config.security.clone();
-    let engines = [&config.runtimes.podman.socket, &config.runtimes.docker.socket];
+    let runtimes = &config.runtimes;
+    let engines = [&runtimes.podman.socket, &runtimes.docker.socket, &runtimes.oci.run_dir];
     let own = [&config.state_dir, &config.listen.unix].into_iter().chain(engines);
     let own = own.chain(&config.policy.folders).filter(|path| !path.as_os_str().is_empty());
     ceiling.denied_host_paths.extend(own.map(|path| path.display().to_string()));

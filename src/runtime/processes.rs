@@ -60,10 +60,19 @@ impl Which {
 /// Kills every process whose command line fits, with all that come from it, as far as they are meant. Says how many
 /// were killed.
 pub fn end_trees(which: Which, fits: impl Fn(&[String]) -> bool) -> usize {
+    end(which, |pid| fits(&words(pid)))
+}
+
+/// Kills a process with all that come from it.
+pub fn end_tree(pid: i32) -> usize {
+    end(Which::All, |found| found == pid)
+}
+
+fn end(which: Which, is_root: impl Fn(i32) -> bool) -> usize {
     let mut killed = BTreeSet::new();
     for _ in 0..ROUNDS {
         let parents = parents();
-        let mut tree: BTreeSet<i32> = parents.keys().copied().filter(|pid| fits(&words(*pid))).collect();
+        let mut tree: BTreeSet<i32> = parents.keys().copied().filter(|pid| is_root(*pid)).collect();
         // Children of what was killed have another parent by now, so what was seen of the tree stays in it.
         loop {
             let more: Vec<i32> = parents

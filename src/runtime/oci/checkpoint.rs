@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::events::CHECKPOINTED;
 use super::lifecycle::Begin;
-use super::probe::write_bundle;
+use super::probe::{PROOF_OF_CHECKPOINTS, write_bundle};
 use super::record::{Record, kept};
 use super::{ENGINE, Engine};
 use crate::cancel::Urge;
@@ -40,32 +40,50 @@ const LIFE: Duration = Duration::from_millis(100);
 impl Engine {
     /// Writes what runs to disk and ends it.
     pub(super) fn checkpoint(&self, call: &Call, id: &str, options: &CheckpointOptions) -> RtResult<CheckpointImage> {
-        self.check(call)?;
+        self.check(call, "checkpoint")?;
         let record = self.records.get(id)?;
         let id = record.id.as_str();
         let folder = options.dir.join(IMAGE);
         fs::create_dir_all(&folder).map_err(|error| kept("making", &folder, &error))?;
-        let mark = self.records.folder(id).join(CHECKPOINTED);
-        fs::write(&mark, "").map_err(|error| kept("writing", &mark, &error))?;
-        let (image, work) = (folder.display().to_string(), self.records.folder(id).display().to_string());
-        let ordered = self.order(call, "checkpoint", &["checkpoint", "--image-path", &image, "--work-path", &work, id]);
-        let log = self.records.folder(id).join("dump.log");
-        if let Err(error) = ordered {
-            let error = with_words_of_criu(error, &log);
-            self.runs_on(&record, &folder, &mark);
-            let _ = fs::remove_file(log);
-            return Err(error);
-        }
-        let _ = fs::remove_file(log);
-        self.await_conmon(&record);
-        let _ = fs::remove_file(self.records.exits().join(id));
+        self.bus.set_checkpointing(id, true);
+        let written = self.write_image(call, &record, &folder);
+        self.bus.set_checkpointing(id, false);
+        written?;
         self.bus.tell(&record, EngineEventKind::Hibernated);
         Ok(CheckpointImage { root: options.dir.clone(), parts: vec![PathBuf::from(IMAGE)] })
     }
 
+    /// Has the image written to the folder. A failure leaves the container running.
+    fn write_image(&self, call: &Call, record: &Record, folder: &Path) -> RtResult<()> {
+        let id = record.id.as_str();
+        let mark = self.records.folder(id).join(CHECKPOINTED);
+        fs::write(&mark, "").map_err(|error| kept("writing", &mark, &error))?;
+        let (image, work) = (folder.display().to_string(), self.records.folder(id).display().to_string());
+        let ordered = self.order_checkpoint(call, &image, &work, id);
+        let log = self.records.folder(id).join("dump.log");
+        if let Err(error) = ordered {
+            let error = with_words_of_criu(error, &log);
+            self.runs_on(record, folder);
+            let _ = fs::remove_file(log);
+            return Err(error);
+        }
+        let _ = fs::remove_file(log);
+        self.await_conmon(record);
+        let _ = fs::remove_file(self.records.exits().join(id));
+        Ok(())
+    }
+
+    fn order_checkpoint(&self, call: &Call, image: &str, work: &str, id: &str) -> RtResult<()> {
+        let mut words = vec!["checkpoint", "--image-path", image, "--work-path", work];
+        let programs = self.programs()?;
+        words.extend(programs.words_on_groups());
+        words.push(id);
+        self.order(call, "checkpoint", &words).map(drop)
+    }
+
     /// After a checkpoint that failed or was cut off: what it froze goes on, and what it wrote is deleted. One that was done
     /// just before it was to be ended is taken back.
-    fn runs_on(&self, record: &Record, folder: &Path, mark: &Path) {
+    fn runs_on(&self, record: &Record, folder: &Path) {
         end_trees(Which::All, |words| works_on(words, "checkpoint", &record.id));
         if let Ok(groups) = Cgroups::read()
             && groups.is_frozen(&self.group(&record.id))
@@ -79,7 +97,7 @@ impl Engine {
                 log::error!("container '{}' was checkpointed in vain and does not go on: {error}", record.config.name);
             }
         }
-        let _ = fs::remove_file(mark);
+        self.records.unmark(&record.id);
         if let Err(error) = fs::remove_dir_all(folder) {
             log::warn!("'{}' of a failed checkpoint stays: {error}", folder.display());
         }
@@ -100,14 +118,18 @@ impl Engine {
 
     /// Lets it go on from an image that is whole.
     pub(super) fn restore(&self, call: &Call, id: &str, image: &CheckpointImage, to: RestoreTo) -> RtResult<Change> {
-        self.check(call)?;
+        self.check(call, "restore")?;
         let record = self.records.get(id)?;
         let Some(part) = image.parts.first() else {
             return Err(RuntimeError::InvalidSpec { reason: format!("the checkpoint of '{id}' has no files") });
         };
         let log = self.records.folder(&record.id).join("restore.log");
         let begun = self.begin(call, &record, Begin::Restored(&image.root.join(part)));
-        let restored = begun.map_err(|error| with_words_of_criu(error, &log));
+        let restored = begun.map_err(|error| match with_words_of_criu(error, &log) {
+            // The checkpoint is whole: this is something of the node's that it needs, and it stays hibernated.
+            RuntimeError::InvalidSpec { reason } => RuntimeError::Io { what: format!("restoring '{id}'"), reason },
+            error => error,
+        });
         // From a damaged image it may be gigabytes.
         let _ = fs::remove_file(log);
         restored?;
@@ -120,8 +142,8 @@ impl Engine {
 
     /// Checkpoints and restores something tiny.
     pub(super) fn prove_checkpoints(&self, call: &Call) -> RtResult<()> {
-        self.check(call)?;
-        let id = format!("checkpoint-proof-{}", Uuid::now_v7().simple());
+        self.check(call, "the proof of checkpoints")?;
+        let id = format!("{PROOF_OF_CHECKPOINTS}{}", Uuid::now_v7().simple());
         let root = TinyRoot::make(&self.settings.dir)?;
         let bundle = self.settings.dir.join(&id);
         write_bundle(&bundle, root.path(), &self.group(&id), &["/bin/sleep", "600"])?;
@@ -155,9 +177,12 @@ impl Engine {
             fs::create_dir(folder).map_err(|error| kept("making", Path::new(folder), &error))?;
         }
         self.leave(call, &["run", "--detach", "--bundle", &bundle, id])?;
-        let dumped = self.order(call, "checkpoint", &["checkpoint", "--image-path", &image, "--work-path", &work, id]);
+        let dumped = self.order_checkpoint(call, &image, &work, id);
         dumped.map_err(|error| with_words_of_criu(error, &Path::new(&work).join("dump.log")))?;
-        let words = ["restore", "--detach", "--bundle", &bundle, "--image-path", &image, "--work-path", &work, id];
+        let mut words = vec!["restore", "--detach", "--bundle", &bundle, "--image-path", &image, "--work-path", &work];
+        let programs = self.programs()?;
+        words.extend(programs.words_on_groups());
+        words.push(id);
         let restored = self.leave(call, &words);
         restored.map_err(|error| with_words_of_criu(error, &Path::new(&work).join("restore.log")))?;
         // One that is restored wrongly dies at once.

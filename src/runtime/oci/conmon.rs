@@ -58,6 +58,8 @@ pub(super) struct Supervised<'a> {
     pub(super) stdin: bool,
     /// Restore from the image in this folder rather than create.
     pub(super) restore: Option<&'a Path>,
+    /// More words for the runtime's `restore`.
+    pub(super) restore_words: &'a [&'a str],
     /// `PATH` in place of our own.
     pub(super) path: Option<&'a std::ffi::OsStr>,
     /// conmon's control group.
@@ -101,7 +103,7 @@ pub(super) fn spawn(supervised: &Supervised, call: &Call, op: &str) -> RtResult<
                 // It may be over just now.
                 let _ = child.kill();
                 let _ = child.wait();
-                return Err(late(op, begun));
+                return Err(over(call, op, begun));
             }
             None => drop(call.cancel.wait(Urge::Cancel, call.deadline.at_most(Duration::from_millis(1)))),
         }
@@ -132,6 +134,9 @@ fn command(supervised: &Supervised) -> Command {
     }
     if let Some(image) = supervised.restore {
         command.arg("--restore").arg(image);
+        for word in supervised.restore_words {
+            command.args(["--runtime-opt", word]);
+        }
     }
     if let Some(path) = supervised.path {
         command.env("PATH", path);
@@ -143,17 +148,19 @@ fn command(supervised: &Supervised) -> Command {
     command
 }
 
+/// The error of a call that is cancelled, or else late.
+fn over(call: &Call, op: &str, begun: Instant) -> RuntimeError {
+    if call.cancel.is_cancelled() { RuntimeError::Cancelled { op: op.to_owned() } } else { late(op, begun) }
+}
+
 /// The next line of what it tells.
 fn read_line(sync: OwnedFd, call: &Call, op: &str, begun: Instant) -> RtResult<Vec<u8>> {
     let mut sync = File::from(sync);
     let mut line = Vec::new();
     let mut piece = [0; 4096];
     while !line.contains(&b'\n') {
-        if call.cancel.is_cancelled() {
-            return Err(RuntimeError::Cancelled { op: op.to_owned() });
-        }
-        if call.deadline.is_over() {
-            return Err(late(op, begun));
+        if call.cancel.is_cancelled() || call.deadline.is_over() {
+            return Err(over(call, op, begun));
         }
         let wait = PollTimeout::try_from(call.deadline.remaining().min(LOOK)).unwrap_or(PollTimeout::ZERO);
         let mut polled = [PollFd::new(sync.as_fd(), PollFlags::POLLIN)];

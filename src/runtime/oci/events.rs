@@ -4,8 +4,10 @@
 //! a subscriber, or the verb that makes an end of what the last start has left. An exit code that comes of a
 //! checkpoint is no death: it is marked in the container's folder.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -14,7 +16,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use super::record::{Record, Run};
 use super::{ENGINE, Engine};
-use crate::cancel::CancelToken;
+use crate::cancel::{CancelToken, Registration};
 use crate::clock::Deadline;
 use crate::model::state::ContainerStatus;
 use crate::runtime::adapter::{BlockingStream, Call, EngineEvent, EngineEventKind, RtResult, RuntimeError};
@@ -24,9 +26,6 @@ const MOST_UNREAD: usize = 4096;
 
 /// How often all containers are looked at: one whose conmon was killed leaves no exit code.
 const SWEEP: Duration = Duration::from_secs(2);
-
-/// How often a subscriber looks for what this adapter tells, beside the folder, which wakes it at once.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// The mark of a checkpoint in the container's folder, from before it is written until the next start.
 pub(super) const CHECKPOINTED: &str = "checkpointed";
@@ -38,6 +37,8 @@ pub(super) struct Bus {
     told: Mutex<u64>,
     /// The last death of each container that was told, by the time of its start.
     deaths: Mutex<BTreeMap<String, u64>>,
+    /// Containers of which a checkpoint is being written, by id.
+    checkpointing: Mutex<BTreeSet<String>>,
     changed: Condvar,
 }
 
@@ -45,11 +46,18 @@ pub(super) struct Bus {
 #[derive(Default)]
 struct Queue {
     events: Mutex<VecDeque<EngineEvent>>,
+    /// Makes the subscriber's end readable.
+    waker: Option<UnixStream>,
 }
 
 impl Queue {
     fn lock(&self) -> MutexGuard<'_, VecDeque<EngineEvent>> {
         self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake(&self) {
+        // Where it is full, the subscriber is awake already.
+        let _ = self.waker.as_ref().map(|mut waker| waker.write(&[0]));
     }
 }
 
@@ -65,6 +73,8 @@ impl Bus {
             if events.len() <= MOST_UNREAD {
                 events.push_back(event.clone());
             }
+            drop(events);
+            queue.wake();
         }
         drop(queues);
         *self.told.lock().unwrap_or_else(PoisonError::into_inner) += 1;
@@ -86,6 +96,20 @@ impl Bus {
         self.tell(record, EngineEventKind::Died { exit_code });
     }
 
+    /// Notes whether a checkpoint of the container is being written.
+    pub(super) fn set_checkpointing(&self, id: &str, is_so: bool) {
+        let mut checkpointing = self.checkpointing.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_so {
+            checkpointing.insert(id.to_owned())
+        } else {
+            checkpointing.remove(id)
+        };
+    }
+
+    fn is_checkpointing(&self, id: &str) -> bool {
+        self.checkpointing.lock().unwrap_or_else(PoisonError::into_inner).contains(id)
+    }
+
     /// Forgets a container that is gone.
     pub(super) fn forget(&self, id: &str) {
         self.deaths.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
@@ -99,10 +123,14 @@ impl Bus {
         drop(self.changed.wait_timeout_while(told, deadline.remaining(), |now| *now == before));
     }
 
-    fn subscribe(&self) -> Arc<Queue> {
-        let queue = Arc::new(Queue::default());
+    /// A queue, and what is readable while something in it is new.
+    fn subscribe(&self) -> io::Result<(Arc<Queue>, UnixStream)> {
+        let (waker, woken) = UnixStream::pair()?;
+        waker.set_nonblocking(true)?;
+        woken.set_nonblocking(true)?;
+        let queue = Arc::new(Queue { waker: Some(waker), ..Queue::default() });
         self.queues.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&queue));
-        queue
+        Ok((queue, woken))
     }
 }
 
@@ -122,7 +150,11 @@ impl Engine {
     pub(super) fn note_death(&self, record: &Record) {
         let Ok(Some(run)) = self.records.run(&record.id) else { return };
         if self.records.folder(&record.id).join(CHECKPOINTED).exists() {
-            return;
+            if self.bus.is_checkpointing(&record.id) || !self.is_alive(record) {
+                return;
+            }
+            // It was restored by what a daemon left at work that ended meanwhile.
+            self.records.unmark(&record.id);
         }
         if let ContainerStatus::Exited { code, oom } = self.status(record) {
             self.bus.died(record, &run, code, oom);
@@ -132,11 +164,8 @@ impl Engine {
 
 /// What happens from now on.
 pub(super) fn watch(engine: &Arc<Engine>, call: &Call) -> RtResult<BlockingStream<EngineEvent>> {
-    engine.check(call)?;
-    let failed = |error: nix::Error| RuntimeError::Io {
-        what: "watching the folder of exit codes".to_owned(),
-        reason: error.to_string(),
-    };
+    engine.check(call, "events")?;
+    let failed = |error: nix::Error| super::io("watching the folder of exit codes", &error.into());
     let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).map_err(failed)?;
     let flags = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_DELETE_SELF;
     inotify.add_watch(&engine.records.exits(), flags).map_err(failed)?;
@@ -144,11 +173,16 @@ pub(super) fn watch(engine: &Arc<Engine>, call: &Call) -> RtResult<BlockingStrea
     for record in engine.records.all() {
         engine.note_death(&record);
     }
+    let (queue, woken) = engine.bus.subscribe().map_err(|error| super::io("watching for events", &error))?;
+    let waked = Arc::downgrade(&queue);
+    let hook = call.cancel.on_cancel(move || waked.upgrade().iter().for_each(|queue| queue.wake()));
     Ok(Box::new(Watch {
-        queue: engine.bus.subscribe(),
+        queue,
+        woken,
         inotify,
         engine: Arc::clone(engine),
         cancel: call.cancel.clone(),
+        _hook: hook,
         swept: Instant::now(),
     }))
 }
@@ -156,9 +190,11 @@ pub(super) fn watch(engine: &Arc<Engine>, call: &Call) -> RtResult<BlockingStrea
 /// A subscription.
 struct Watch {
     queue: Arc<Queue>,
+    woken: UnixStream,
     inotify: Inotify,
     engine: Arc<Engine>,
     cancel: CancelToken,
+    _hook: Registration,
     swept: Instant,
 }
 
@@ -203,10 +239,13 @@ impl Watch {
                 return Ok(event);
             }
             drop(told);
-            let mut polled = [PollFd::new(self.inotify.as_fd(), PollFlags::POLLIN)];
-            let wait = PollTimeout::try_from(LOOK).unwrap_or(PollTimeout::ZERO);
+            let sources = [self.inotify.as_fd(), self.woken.as_fd()];
+            let mut polled = sources.map(|source| PollFd::new(source, PollFlags::POLLIN));
+            let until_sweep = SWEEP.saturating_sub(self.swept.elapsed()) + Duration::from_millis(1);
+            let wait = PollTimeout::try_from(until_sweep).unwrap_or(PollTimeout::ZERO);
             // Whatever comes of it, the next round looks.
             let _ = poll(&mut polled, wait);
+            while matches!(self.woken.read(&mut [0; 64]), Ok(read) if read > 0) {}
         }
     }
 }

@@ -5,16 +5,15 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use uuid::Uuid;
 
 use super::record::Record;
-use super::{ENGINE, Engine};
+use super::{ENGINE, Engine, said};
 use crate::cancel::Urge;
 use crate::model::state::ContainerStatus;
 use crate::runtime::adapter::{Call, ExecOutcome, MAX_EXEC_OUTPUT, RtResult, RuntimeError};
 use crate::runtime::logfile::reader::IsOver;
+use crate::runtime::processes::end_tree;
 use crate::runtime::shared::calls::{late, not_allowed};
 use crate::runtime::shared::program;
 use crate::runtime::shared::verbs::{self, SLOWEST_POLL};
@@ -23,7 +22,7 @@ impl Engine {
     /// Runs a command as the container's own user, without a terminal. At the call's end the command is killed too.
     pub(super) fn exec(&self, call: &Call, id: &str, argv: &[String]) -> RtResult<ExecOutcome> {
         const OP: &str = "exec";
-        self.check(call)?;
+        self.check(call, "exec")?;
         let record = self.records.get(id)?;
         if argv.is_empty() {
             return Err(RuntimeError::InvalidSpec { reason: "exec: the command is empty".to_owned() });
@@ -45,7 +44,7 @@ impl Engine {
             // It tells what it cannot run like a command that fails.
             Some(code) if pid.is_none() => {
                 let (engine, op, code) = (ENGINE.to_owned(), OP.to_owned(), i64::from(code));
-                Err(RuntimeError::Engine { engine, op, code, message: ended.complaint() })
+                Err(RuntimeError::Engine { engine, op, code, message: said(&ended) })
             }
             Some(exit_code) => {
                 let program::Ended { stdout, stderr, truncated, .. } = ended;
@@ -55,14 +54,10 @@ impl Engine {
         }
     }
 
-    /// Ends a command that nobody waits for, where its number is still one of the container's.
+    /// Ends a command that nobody waits for with all that it has started, where its number is still one of the container's.
     fn kill_inside(&self, record: &Record, pid: Option<i32>) {
-        let Some(pid) = pid else { return };
-        let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-        let own = self.group(&record.id);
-        if groups.lines().any(|line| line.ends_with(&own)) {
-            // It may be over just now.
-            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        if let Some(pid) = pid.filter(|pid| self.is_inside(record, *pid)) {
+            end_tree(pid);
         }
     }
 

@@ -11,7 +11,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use uuid::Uuid;
 
 use super::conmon::{self, Supervised};
-use super::events::CHECKPOINTED;
 use super::images::{RootAccess, mount_root, unmount_root};
 use super::record::{Record, Root, Run, kept};
 use super::{CONMON_GROUP, ENGINE, Engine, volumes};
@@ -21,6 +20,7 @@ use crate::model::text::normalized;
 use crate::model::workload::{NetworkMode, PullPolicy, labels};
 use crate::runtime::adapter::{
     Call, Change, ContainerConfig, ContainerInstance, EngineEventKind, ListFilter, RtResult, RuntimeError, StopOptions,
+    unsupported,
 };
 use crate::runtime::processes::{Which, boot, end_trees};
 use crate::runtime::shared::calls::{apart, not_allowed};
@@ -45,10 +45,14 @@ pub(super) fn now_ms() -> u64 {
 impl Engine {
     /// Keeps the container. What could not be specified, or whose image is not there, is refused now and not at its start.
     pub(super) fn create(&self, call: &Call, config: &ContainerConfig) -> RtResult<ContainerInstance> {
-        self.check(call)?;
+        self.check(call, "create")?;
         check_name(&config.name)?;
         if let Some(holder) = self.records.find(&config.name) {
             return Err(taken(&self.settings.node, &config.name, &holder.config.labels));
+        }
+        specification::check(ENGINE, config, false)?;
+        if config.spec.tty {
+            return Err(unsupported(ENGINE, "tty"));
         }
         let root = self.root_of(call, config)?;
         let id = Uuid::now_v7().simple().to_string();
@@ -139,9 +143,6 @@ impl Engine {
             binds: &binds,
             netns: None,
         };
-        if record.config.spec.tty {
-            return Err(crate::runtime::adapter::unsupported(ENGINE, "tty"));
-        }
         let spec = specification::generate(&record.config, &record.root.defaults(), &place)?;
         let path = folder.join("config.json");
         let text = serde_json::to_vec(&spec).map_err(|error| kept("writing", &path, &error))?;
@@ -151,13 +152,14 @@ impl Engine {
     /// Starts it under conmon.
     pub(super) fn begin(&self, call: &Call, record: &Record, begin: Begin) -> RtResult<()> {
         let (id, folder) = (record.id.as_str(), self.records.folder(&record.id));
+        // What can fail without an effect comes before the last start is forgotten.
+        let programs = self.programs()?;
+        self.specify(record)?;
         let before = match begin {
             Begin::Fresh => None,
             Begin::Restored(_) => self.records.run(id)?,
         };
-        self.clear(record);
-        self.specify(record)?;
-        let programs = self.programs()?;
+        self.clear_for(record, begin);
         let supervised = Supervised {
             conmon: &programs.conmon,
             runtime: &programs.runtime,
@@ -173,10 +175,15 @@ impl Engine {
                 Begin::Fresh => None,
                 Begin::Restored(image) => Some(image),
             },
+            restore_words: programs.words_on_groups(),
             path: self.settings.path.as_deref(),
             group: CONMON_GROUP,
         };
-        let begun = conmon::spawn(&supervised, call, "start").and_then(|_| match begin {
+        let op = match begin {
+            Begin::Fresh => "start",
+            Begin::Restored(_) => "restore",
+        };
+        let begun = conmon::spawn(&supervised, call, op).and_then(|_| match begin {
             Begin::Fresh => self.order(call, "start", &["start", id]).map(drop),
             Begin::Restored(_) => Ok(()),
         });
@@ -187,17 +194,34 @@ impl Engine {
         // What goes on was started when it was.
         let started_ms = before.as_ref().map_or_else(now_ms, |run| run.started_ms);
         let begun = begun.and_then(|()| self.records.set_run(id, &Run { boot: boot(), started_ms }));
-        begun.inspect_err(|_| {
+        match &begun {
+            // From now on an end is one.
+            Ok(()) => self.records.unmark(id),
             // What was begun and is not wanted, or not kept, is taken down again.
-            self.clear(record);
-            if let Some(Err(error)) = before.map(|run| self.records.set_run(id, &run)) {
-                log::warn!("container '{}': its last start is not known any more: {error}", record.config.name);
-            }
-        })
+            Err(_) => self.clear_for(record, begin),
+        }
+        begun
     }
 
-    /// Takes down what is left of the last start, whatever it was: the runtime's state, conmon, exit code and numbers.
+    /// Clears for a start. What is restored stays hibernated until it runs: a daemon that dies in between finds it so.
+    fn clear_for(&self, record: &Record, begin: Begin) {
+        match begin {
+            Begin::Fresh => self.clear(record),
+            Begin::Restored(_) => {
+                self.take_down(record);
+                self.records.clear_processes(&record.id);
+            }
+        }
+    }
+
+    /// Takes down what is left of the last start, and forgets it.
     pub(super) fn clear(&self, record: &Record) {
+        self.take_down(record);
+        self.records.clear_run(&record.id);
+    }
+
+    /// Takes down what is left of the last start, whatever it was: the runtime's state, and conmon.
+    fn take_down(&self, record: &Record) {
         self.note_death(record);
         let was_alive = self.is_alive(record);
         if self.settings.run_dir.join(&record.id).exists() {
@@ -213,18 +237,18 @@ impl Engine {
         // After a restore that failed the runtime says that there is no such container, and keeps its id taken.
         let _ = fs::remove_dir_all(self.settings.run_dir.join(&record.id));
         self.end_conmon(record);
-        self.records.clear_run(&record.id);
     }
 
     /// At the daemon's start: takes down starts that the last one did not finish, and marks of checkpoints that it did not.
     pub(super) fn settle(&self) {
+        self.clear_proofs();
         for record in self.records.all() {
             let was_started = self.records.run(&record.id).is_ok_and(|run| run.is_some());
             if !self.is_alive(&record) {
                 continue;
             }
             if was_started {
-                let _ = fs::remove_file(self.records.folder(&record.id).join(CHECKPOINTED));
+                self.records.unmark(&record.id);
             } else {
                 log::warn!("container '{}' was being started when the daemon ended", record.config.name);
                 self.clear(&record);
@@ -242,13 +266,13 @@ impl Engine {
 
     /// Starts it; returns once the runtime has.
     pub(super) fn start(&self, call: &Call, id: &str) -> RtResult<Change> {
-        self.check(call)?;
+        self.check(call, "start")?;
         verbs::start(self, call, id)
     }
 
     /// Deletes it; its volumes stay.
     pub(super) fn remove(&self, call: &Call, id: &str, force: bool) -> RtResult<Change> {
-        self.check(call)?;
+        self.check(call, "remove")?;
         let Some(record) = self.records.find(id) else { return Ok(Change::Unchanged) };
         if !is_ours(&self.settings.node, &record.config.labels) {
             let node = &self.settings.node;
@@ -281,13 +305,13 @@ impl Engine {
 
     /// Signal, thaw, grace, SIGKILL; returns once it has ended.
     pub(super) fn stop(&self, call: &Call, id: &str, options: &StopOptions) -> RtResult<Change> {
-        self.check(call)?;
+        self.check(call, "stop")?;
         verbs::stop(self, call, id, options)
     }
 
     /// The containers that fit, by creation time, then id.
     pub(super) fn list(&self, call: &Call, filter: &ListFilter) -> RtResult<Vec<ContainerInstance>> {
-        self.check(call)?;
+        self.check(call, "list")?;
         let fits = |record: &Arc<Record>| {
             let config = &record.config;
             filter.labels.iter().all(|(key, value)| config.labels.get(key) == Some(value))
@@ -330,7 +354,7 @@ fn check_name(name: &str) -> RtResult<()> {
 
 impl Containers for Engine {
     fn look(&self, call: &Call, id: &str) -> RtResult<Option<Found>> {
-        self.check(call)?;
+        self.check(call, "inspect")?;
         let found = |record: Arc<Record>| Found {
             status: self.status(&record),
             id: record.id.clone(),

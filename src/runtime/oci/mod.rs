@@ -148,8 +148,13 @@ impl Engine {
         }
         let (engine, op) = (ENGINE.to_owned(), op.to_owned());
         let code = i64::from(ended.status.code().unwrap_or(-1));
-        Err(RuntimeError::Engine { engine, op, code, message: ended.complaint() })
+        Err(RuntimeError::Engine { engine, op, code, message: said(&ended) })
     }
+}
+
+/// Why a runtime failed, in its own words.
+fn said(ended: &Ended) -> String {
+    conmon::complaint(&ended.complaint())
 }
 
 /// The error of a file or folder.
@@ -171,7 +176,7 @@ impl RuntimeAdapter for Oci {
     }
 
     fn ensure_image(&self, call: &Call, image: &str, pull: PullPolicy) -> RtResult<Change> {
-        self.0.check(call)?;
+        self.0.check(call, "pull")?;
         self.0.ensure_image(call, image, pull)
     }
 
@@ -188,7 +193,7 @@ impl RuntimeAdapter for Oci {
     }
 
     fn signal_container(&self, call: &Call, id: &str, signal: &str) -> RtResult<()> {
-        self.0.check(call)?;
+        self.0.check(call, "signal")?;
         verbs::signal(self.0.as_ref(), call, id, signal)
     }
 
@@ -197,7 +202,7 @@ impl RuntimeAdapter for Oci {
     }
 
     fn inspect_container(&self, call: &Call, id: &str) -> RtResult<ContainerInstance> {
-        self.0.check(call)?;
+        self.0.check(call, "inspect")?;
         Ok(self.0.instance(&*self.0.records.get(id)?))
     }
 
@@ -206,17 +211,17 @@ impl RuntimeAdapter for Oci {
     }
 
     fn wait_container(&self, call: &Call, id: &str) -> RtResult<Option<i32>> {
-        self.0.check(call)?;
+        self.0.check(call, "wait")?;
         self.0.wait(call, id, Instant::now())
     }
 
     fn pause_container(&self, call: &Call, id: &str) -> RtResult<Change> {
-        self.0.check(call)?;
+        self.0.check(call, "pause")?;
         verbs::pause(self.0.as_ref(), call, id)
     }
 
     fn resume_container(&self, call: &Call, id: &str) -> RtResult<Change> {
-        self.0.check(call)?;
+        self.0.check(call, "resume")?;
         verbs::resume(self.0.as_ref(), call, id)
     }
 
@@ -233,17 +238,17 @@ impl RuntimeAdapter for Oci {
     }
 
     fn ensure_volume(&self, call: &Call, volume: &VolumeSpec) -> RtResult<Change> {
-        self.0.check(call)?;
+        self.0.check(call, "volume")?;
         self.0.volumes.ensure(volume)
     }
 
     fn remove_volume(&self, call: &Call, name: &str) -> RtResult<Change> {
-        self.0.check(call)?;
+        self.0.check(call, "volume")?;
         self.0.volumes.remove(name)
     }
 
     fn list_leftovers(&self, call: &Call, workload: &str) -> RtResult<Leftovers> {
-        self.0.check(call)?;
+        self.0.check(call, "list")?;
         Ok(Leftovers { volumes: self.0.volumes.of_workload(workload)?, ..Leftovers::default() })
     }
 
@@ -252,7 +257,7 @@ impl RuntimeAdapter for Oci {
     }
 
     fn container_logs(&self, call: &Call, id: &str, options: &LogOptions) -> RtResult<BlockingStream<LogChunk>> {
-        self.0.check(call)?;
+        self.0.check(call, "logs")?;
         let record = self.0.records.get(id)?;
         let over = exec::is_over(&self.0, &record);
         reader::open(&self.0.records.folder(&record.id).join("log"), call, options, over)

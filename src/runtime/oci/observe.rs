@@ -20,9 +20,13 @@ impl Engine {
     /// The container's first process, where it lives: in the container's own group, as its number may be another's by now.
     pub(super) fn first_process(&self, record: &Record) -> Option<i32> {
         let pid = self.records.pid(&record.id, "pid")?;
-        let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-        let own = self.group(&record.id);
-        (groups.lines().any(|line| line.ends_with(&own)) && lives(pid)).then_some(pid)
+        (self.is_inside(record, pid) && lives(pid)).then_some(pid)
+    }
+
+    /// Whether the process is in the container's group, or in one that the container has made below it.
+    pub(super) fn is_inside(&self, record: &Record, pid: i32) -> bool {
+        let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        is_of_group(&groups, &self.group(&record.id))
     }
 
     /// Whether its first process lives.
@@ -105,7 +109,7 @@ impl Engine {
 
     /// Its use of the node, from its control group and its network namespace.
     pub(super) fn stats(&self, call: &Call, id: &str) -> RtResult<ContainerStats> {
-        self.check(call)?;
+        self.check(call, "stats")?;
         let record = self.records.get(id)?;
         let (status, _, pid) = self.look_at(&record);
         let (true, Some(pid)) = (status.is_live(), pid) else { return Err(not_allowed("stats", id, &status)) };
@@ -116,6 +120,12 @@ impl Engine {
         }
         Ok(stats)
     }
+}
+
+/// Whether a process with these groups (as `/proc/PID/cgroup` has them) is in the group or below it, in some hierarchy.
+fn is_of_group(groups: &str, own: &str) -> bool {
+    let mut paths = groups.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+    paths.any(|path| path.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
 }
 
 /// On the host's network the numbers would be the host's.
@@ -190,4 +200,22 @@ fn network(pid: i32) -> (u64, u64) {
         let at = |index: usize| numbers.get(index).copied().unwrap_or(0);
         (received + at(0), sent + at(8))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn process_is_the_container_s_in_its_group_and_below_it() {
+        let own = "/actioncontroller/ab";
+        for groups in
+            ["0::/actioncontroller/ab", "9:pids:/actioncontroller/ab\n0::/", "0::/actioncontroller/ab/init.scope"]
+        {
+            assert!(is_of_group(groups, own), "{groups}");
+        }
+        for groups in ["", "0::/", "0::/actioncontroller/abc", "0::/x/actioncontroller/ab"] {
+            assert!(!is_of_group(groups, own), "{groups}");
+        }
+    }
 }

@@ -13,11 +13,12 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{ENGINE, Engine, MOST_SAID};
+use super::{ENGINE, Engine, MOST_SAID, said};
 use crate::cancel::CancelToken;
 use crate::cgroup::Cgroups;
 use crate::clock::Deadline;
 use crate::runtime::adapter::{Call, NoProgress, Probe, RtResult, RuntimeCapabilities, RuntimeError};
+use crate::runtime::shared::calls::apart;
 use crate::runtime::shared::program;
 use crate::runtime::shared::tiny::{self, TinyRoot};
 
@@ -26,6 +27,10 @@ const RUNTIMES: [&str; 2] = ["crun", "runc"];
 
 /// Where programs are, beside `PATH`: a daemon's may lack the last two.
 const USUAL_FOLDERS: [&str; 4] = ["/usr/bin", "/usr/local/bin", "/usr/sbin", "/usr/local/sbin"];
+
+/// What the ids of proofs begin with.
+const PROOF_OF_STARTS: &str = "proof-";
+pub(super) const PROOF_OF_CHECKPOINTS: &str = "checkpoint-proof-";
 
 /// How long a proof may take.
 const PROOF: Duration = Duration::from_millis(1_900);
@@ -40,6 +45,17 @@ pub(super) struct Programs {
     pub(super) conmon: PathBuf,
     /// When each was last changed: others have to be proved anew.
     changed: [Option<SystemTime>; 2],
+    is_crun: bool,
+}
+
+impl Programs {
+    /// What a checkpoint and a restore are told of control groups. By itself CRIU makes a copy of all groups below the one of
+    /// version 2 that the container is in: with a crun that has joined none there, of the whole machine's, copies of earlier
+    /// restores included. crun puts what it restores into its groups itself. runc joins one, and before 1.2 knows no such
+    /// word.
+    pub(super) fn words_on_groups(&self) -> &'static [&'static str] {
+        if self.is_crun { &["--manage-cgroups-mode=ignore"] } else { &[] }
+    }
 }
 
 /// What the last proof came to.
@@ -69,22 +85,21 @@ impl Engine {
     /// The programs that were proved; they are not proved where nobody has asked yet.
     pub(super) fn programs(&self) -> RtResult<Programs> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        match known.map(|known| known.outcome) {
-            Some(Ok((programs, _))) => Ok(programs),
-            Some(Err(reason)) => Err(RuntimeError::EngineNotAvailable { engine: ENGINE.to_owned(), reason }),
-            None => match self.prove() {
-                Probe::Available { .. } => self.programs(),
-                Probe::Unavailable { reason } => {
-                    Err(RuntimeError::EngineNotAvailable { engine: ENGINE.to_owned(), reason })
-                }
-            },
-        }
+        // What was proved is used until somebody probes again; what failed is tried again here too, so that whoever only
+        // lists and watches learns that it has come.
+        let is_settled = |known: &Known| known.outcome.is_ok() || known.holds();
+        let outcome = match known.filter(is_settled) {
+            Some(known) => known.outcome,
+            None => self.prove_anew().outcome,
+        };
+        let away = |reason| RuntimeError::EngineNotAvailable { engine: ENGINE.to_owned(), reason };
+        outcome.map(|(programs, _)| programs).map_err(away)
     }
 
-    /// Fails where nothing runs here, or the call is over.
-    pub(super) fn check(&self, call: &Call) -> RtResult<()> {
+    /// Fails where nothing runs here, or the call is cancelled. `op` is the call as errors name it.
+    pub(super) fn check(&self, call: &Call, op: &str) -> RtResult<()> {
         if call.cancel.is_cancelled() {
-            return Err(RuntimeError::Cancelled { op: ENGINE.to_owned() });
+            return Err(RuntimeError::Cancelled { op: op.to_owned() });
         }
         self.programs().map(drop)
     }
@@ -98,17 +113,40 @@ impl Engine {
     /// Proves it, unless it is known.
     pub(super) fn prove(&self) -> Probe {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(known) = known.filter(|known| known.holds()) {
-            return known.probe();
-        }
-        let (outcome, capabilities) = match self.try_each() {
-            Ok((programs, version)) => (Ok((programs, version)), abilities()),
-            Err(reason) => (Err(reason), RuntimeCapabilities::default()),
-        };
+        known.filter(Known::holds).unwrap_or_else(|| self.prove_anew()).probe()
+    }
+
+    fn prove_anew(&self) -> Known {
+        let outcome = self.try_each();
+        let capabilities = if outcome.is_ok() { abilities() } else { RuntimeCapabilities::default() };
         let known = Known { outcome, at: Instant::now(), capabilities };
-        let probe = known.probe();
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
-        probe
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(known.clone());
+        known
+    }
+
+    /// Takes down proofs that a daemon left when it was killed.
+    pub(super) fn clear_proofs(&self) {
+        let names = |dir: &Path| -> Vec<String> {
+            let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+            entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+        };
+        let is_proof = |name: &String| name.starts_with(PROOF_OF_STARTS) || name.starts_with(PROOF_OF_CHECKPOINTS);
+        for id in names(&self.settings.run_dir).iter().filter(|name| is_proof(name)) {
+            let deleted = apart(|call| self.order(call, "remove", &["delete", "--force", id]));
+            if let Err(error) = deleted {
+                log::warn!("container '{id}' of an old proof stays: {error}");
+            }
+        }
+        for name in names(&self.settings.dir) {
+            let path = self.settings.dir.join(&name);
+            if is_proof(&name) {
+                Cgroups::read().unwrap_or_default().remove(&self.group(&name));
+                let _ = fs::remove_dir_all(&path);
+            } else if tiny::is_root(&name) {
+                // What it binds is bound in its container alone.
+                drop(TinyRoot::left_at(path));
+            }
+        }
     }
 
     /// The first runtime that works.
@@ -129,7 +167,8 @@ impl Engine {
             match self.try_one(&call, &runtime) {
                 Ok(version) => {
                     let changed = [changed(&runtime), changed(&conmon)];
-                    return Ok((Programs { runtime, conmon, changed }, version));
+                    let is_crun = version.starts_with("crun");
+                    return Ok((Programs { runtime, conmon, changed, is_crun }, version));
                 }
                 Err(error) => reasons.push(format!("{}: {error}", runtime.display())),
             }
@@ -143,7 +182,7 @@ impl Engine {
         let text = String::from_utf8_lossy(&version.stdout);
         let version = text.lines().next().unwrap_or_default().replace(" version", "");
         let root = TinyRoot::make(&self.settings.dir)?;
-        let id = format!("proof-{}", Uuid::now_v7().simple());
+        let id = format!("{PROOF_OF_STARTS}{}", Uuid::now_v7().simple());
         let group = self.group(&id);
         let bundle = self.settings.dir.join(&id);
         write_bundle(&bundle, root.path(), &group, &["/bin/true"])?;
@@ -165,7 +204,7 @@ impl Engine {
             return Ok(version);
         }
         let code = i64::from(ran.status.code().unwrap_or(-1));
-        Err(RuntimeError::Engine { engine: ENGINE.to_owned(), op: "run".to_owned(), code, message: ran.complaint() })
+        Err(RuntimeError::Engine { engine: ENGINE.to_owned(), op: "run".to_owned(), code, message: said(&ran) })
     }
 }
 

@@ -20,6 +20,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
 
+use super::events::CHECKPOINTED;
 use super::images::Image;
 use crate::runtime::adapter::{ContainerConfig, RtResult, RuntimeError};
 use crate::runtime::shared::durable;
@@ -210,11 +211,23 @@ impl Records {
 
     /// Forgets the last start with all that it left.
     pub(super) fn clear_run(&self, id: &str) {
+        self.clear_processes(id);
+        let _ = fs::remove_file(self.folder(id).join("run.json"));
+        self.unmark(id);
+    }
+
+    /// Forgets the processes of the last start, and how it ended.
+    pub(super) fn clear_processes(&self, id: &str) {
         let folder = self.folder(id);
-        for file in ["run.json", "pid", "conmon.pid", "oom", super::events::CHECKPOINTED] {
+        for file in ["pid", "conmon.pid", "oom"] {
             let _ = fs::remove_file(folder.join(file));
         }
         let _ = fs::remove_file(self.exits().join(id));
+    }
+
+    /// Takes the mark of a checkpoint away.
+    pub(super) fn unmark(&self, id: &str) {
+        let _ = fs::remove_file(self.folder(id).join(CHECKPOINTED));
     }
 
     /// The exit code that conmon wrote; `None` where it wrote none.

@@ -18,18 +18,31 @@ pub fn programs() -> impl Iterator<Item = &'static str> {
     PROGRAMS.into_iter().filter(|folder| Path::new(folder).is_dir() && !Path::new(folder).is_symlink())
 }
 
+/// What the folder's name begins with.
+const NAME: &str = "actioncontroller-proof-";
+
+/// Whether a folder of this name is one of those, left by a daemon that was killed.
+pub fn is_root(name: &str) -> bool {
+    name.starts_with(NAME)
+}
+
 /// The folder, deleted when this is dropped: the container has to be gone by then.
 pub struct TinyRoot(PathBuf);
 
 impl TinyRoot {
     /// Makes it in a folder that is there.
     pub fn make(dir: &Path) -> RtResult<Self> {
-        let root = Self(dir.join(format!("actioncontroller-proof-{}", Uuid::now_v7().simple())));
+        let root = Self(dir.join(format!("{NAME}{}", Uuid::now_v7().simple())));
         root.fill().map_err(|error| RuntimeError::Io {
             what: format!("making the folder '{}' for a proof", root.0.display()),
             reason: error.to_string(),
         })?;
         Ok(root)
+    }
+
+    /// One that was left at this place.
+    pub fn left_at(path: PathBuf) -> Self {
+        Self(path)
     }
 
     /// Where it is.

@@ -67,7 +67,7 @@ pub struct Place<'a> {
 
 /// The specification. `Unsupported` names a field that cannot take effect, `InvalidSpec` one that makes no sense.
 pub fn generate(config: &ContainerConfig, image: &ImageDefaults, place: &Place) -> RtResult<Spec> {
-    refuse(config, place)?;
+    check(place.engine, config, place.netns.is_some())?;
     let security = &config.spec.security;
     let mut root = Root::default();
     root.set_path(place.root_path.to_owned()).set_readonly(Some(security.read_only_root));
@@ -90,20 +90,22 @@ pub fn generate(config: &ContainerConfig, image: &ImageDefaults, place: &Place) 
     Ok(spec)
 }
 
-fn refuse(config: &ContainerConfig, place: &Place) -> RtResult<()> {
+/// Refuses what no specification can hold, by name, before an image is fetched for it. `has_network`: whether the engine
+/// has a network namespace for bridged and named networks.
+pub fn check(engine: &'static str, config: &ContainerConfig, has_network: bool) -> RtResult<()> {
     if config.pod.is_some() {
-        return Err(unsupported(place.engine, "pods"));
+        return Err(unsupported(engine, "pods"));
     }
     if !config.spec.unit.is_empty() {
-        return Err(unsupported(place.engine, "unit"));
+        return Err(unsupported(engine, "unit"));
     }
     match config.network {
-        NetworkMode::Bridge | NetworkMode::Named(_) if place.netns.is_none() => {
-            return Err(unsupported(place.engine, "networks other than none and host"));
+        NetworkMode::Bridge | NetworkMode::Named(_) if !has_network => {
+            return Err(unsupported(engine, "networks other than none and host"));
         }
         NetworkMode::None | NetworkMode::Host | NetworkMode::Bridge | NetworkMode::Named(_) => {}
     }
-    published_ports(place.engine, &config.network, &config.ports).map(drop)
+    published_ports(engine, &config.network, &config.ports).map(drop)
 }
 
 /// Own ones but those that are shared with the node.
