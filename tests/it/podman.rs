@@ -6,19 +6,17 @@ mod lifecycle;
 mod output;
 mod together;
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use actioncontroller::cancel::CancelToken;
 use actioncontroller::clock::Deadline;
-use actioncontroller::model::resources::Resources;
-use actioncontroller::model::security::SecurityContext;
 use actioncontroller::model::state::ContainerStatus;
-use actioncontroller::model::workload::{ContainerSpec, NetworkMode, PortSpec, Protocol, PullPolicy};
+use actioncontroller::model::workload::{PortSpec, Protocol};
 use actioncontroller::runtime::adapter::{Call, ContainerConfig, NoProgress, RuntimeAdapter};
 use actioncontroller::runtime::podman::Podman;
 
-use crate::support::podman::{IMAGE, PodmanServer};
+use crate::support::podman::PodmanServer;
+use crate::support::rig::container;
 
 /// Longer than anything here takes on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -76,43 +74,6 @@ impl Rig {
                 output::read(self, id, output::all()).into_iter().flat_map(|chunk| chunk.bytes).collect::<Vec<_>>();
             String::from_utf8_lossy(&text).contains(word).then_some(())
         });
-    }
-}
-
-/// A container of busybox that runs this script, with no network.
-fn container(name: &str, script: &str) -> ContainerConfig {
-    let spec = ContainerSpec {
-        name: name.to_owned(),
-        image: IMAGE.to_owned(),
-        rootfs: String::new(),
-        unit: String::new(),
-        pull: PullPolicy::IfNotPresent,
-        command: ["sh", "-c"].map(str::to_owned).to_vec(),
-        args: vec![script.to_owned()],
-        working_dir: String::new(),
-        env: Vec::new(),
-        ports: Vec::new(),
-        mounts: Vec::new(),
-        devices: Vec::new(),
-        resources: Resources::default(),
-        security: SecurityContext::default(),
-        stdin: false,
-        tty: false,
-        liveness: None,
-    };
-    ContainerConfig {
-        name: name.to_owned(),
-        spec,
-        labels: BTreeMap::new(),
-        annotations: BTreeMap::new(),
-        pod: None,
-        network: NetworkMode::None,
-        aliases: Vec::new(),
-        ports: Vec::new(),
-        hostname: String::new(),
-        host_ipc: false,
-        host_pid: false,
-        mounts: Vec::new(),
     }
 }
 

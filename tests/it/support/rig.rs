@@ -1,5 +1,6 @@
 //! What rigs of container engines share: namespaces of their own, an image, a registry, and that nothing is left running.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, Read};
@@ -9,6 +10,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use actioncontroller::model::resources::Resources;
+use actioncontroller::model::security::SecurityContext;
+use actioncontroller::model::workload::{ContainerSpec, NetworkMode, PullPolicy};
+use actioncontroller::runtime::adapter::ContainerConfig;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -91,6 +96,43 @@ pub fn noisy_archive(dir: &Path) -> String {
     random.take(6 * 1024 * 1024).read_to_end(&mut noise).expect("random bytes");
     fs::write(tree.join("noise"), noise).expect("a file");
     archive(dir, &tree, "remote.tar")
+}
+
+/// A container of busybox that runs this script, with no network.
+pub fn container(name: &str, script: &str) -> ContainerConfig {
+    let spec = ContainerSpec {
+        name: name.to_owned(),
+        image: BUSYBOX.to_owned(),
+        rootfs: String::new(),
+        unit: String::new(),
+        pull: PullPolicy::IfNotPresent,
+        command: ["sh", "-c"].map(str::to_owned).to_vec(),
+        args: vec![script.to_owned()],
+        working_dir: String::new(),
+        env: Vec::new(),
+        ports: Vec::new(),
+        mounts: Vec::new(),
+        devices: Vec::new(),
+        resources: Resources::default(),
+        security: SecurityContext::default(),
+        stdin: false,
+        tty: false,
+        liveness: None,
+    };
+    ContainerConfig {
+        name: name.to_owned(),
+        spec,
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
+        pod: None,
+        network: NetworkMode::None,
+        aliases: Vec::new(),
+        ports: Vec::new(),
+        hostname: String::new(),
+        host_ipc: false,
+        host_pid: false,
+        mounts: Vec::new(),
+    }
 }
 
 /// A registry on a free port of 127.0.0.1 in a rig's namespaces.
