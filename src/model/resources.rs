@@ -17,3 +17,16 @@ pub struct Resources {
     /// Processes and threads.
     pub pids: Option<u64>,
 }
+
+impl Resources {
+    /// These, and where there is none, what `below` has.
+    pub fn over(&self, below: &Self) -> Self {
+        Self {
+            cpu_millis: self.cpu_millis.or(below.cpu_millis),
+            cpu_shares: self.cpu_shares.or(below.cpu_shares),
+            memory_bytes: self.memory_bytes.or(below.memory_bytes),
+            memory_reservation_bytes: self.memory_reservation_bytes.or(below.memory_reservation_bytes),
+            pids: self.pids.or(below.pids),
+        }
+    }
+}

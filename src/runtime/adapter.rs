@@ -20,6 +20,7 @@ pub use told::{
 
 use crate::cancel::CancelToken;
 use crate::clock::Deadline;
+use crate::model::resources::Resources;
 use crate::model::workload::PullPolicy;
 
 /// A stream whose `next()` blocks; `None` is its end. The token given when it was opened unblocks it, and the item
@@ -106,6 +107,13 @@ pub trait RuntimeAdapter: Send + Sync {
     /// Thaws it.
     fn resume_container(&self, _call: &Call, _id: &str) -> RtResult<Change> {
         Err(unsupported(self.name(), "pause"))
+    }
+
+    /// Changes limits of what runs, with no restart, until it ends: whether a later start has them too is the engine's, so
+    /// they are set again after each. Those that are `None` stay. What does not take effect in the control group is
+    /// `Unsupported` by name, a memory limit below what is used `InvalidSpec`; in both cases all is as before.
+    fn update_resources(&self, _call: &Call, _id: &str, _resources: &Resources) -> RtResult<Change> {
+        Err(unsupported(self.name(), "changing the limits of what runs"))
     }
 
     /// Checkpoints it to disk; none of its processes is left then. From running alone. A failure leaves it running.

@@ -3,8 +3,9 @@
 
 use super::client::Client;
 use super::wire::{Inspect, Listed, Waited};
-use super::{DockerConfig, ENGINE, status};
+use super::{DockerConfig, ENGINE, spec, status};
 use crate::cancel::Urge;
+use crate::model::resources::Resources;
 use crate::model::security::SecurityContext;
 use crate::model::state::{Allowed, ContainerStatus, Transition};
 use crate::model::workload::labels;
@@ -18,6 +19,7 @@ use crate::runtime::shared::calls::{apart, not_allowed};
 use crate::runtime::shared::capabilities::{bounding_set, has_capability};
 use crate::runtime::shared::fields::missing_capability;
 use crate::runtime::shared::owned::is_ours;
+use crate::runtime::shared::resize;
 use crate::runtime::shared::verbs::{self, Acted, Containers, FIRST_POLL, Found, Order};
 use crate::transport::http::{Method, encode};
 
@@ -118,6 +120,18 @@ pub(super) fn pause(client: &Client, call: &Call, id: &str) -> RtResult<Change> 
 /// Thaws it.
 pub(super) fn resume(client: &Client, call: &Call, id: &str) -> RtResult<Change> {
     verbs::resume(&Own(client), call, id)
+}
+
+/// Changes limits of what runs.
+pub(super) fn resize(client: &Client, call: &Call, id: &str, resources: &Resources) -> RtResult<Change> {
+    let container = inspect(client, call, id).map(status::instance)?;
+    resize::resize(&container, resources, |resized| {
+        let body = spec::resized(resized);
+        match client.send(call, "resize", Method::Post, &path(&container.id, "update"), Some(&body))? {
+            Answer::Done(_) | Answer::Unchanged => Ok(()),
+            Answer::Refused(failure) => Err(failure.into_error()),
+        }
+    })
 }
 
 /// Sends one signal to what runs.

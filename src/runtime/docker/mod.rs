@@ -34,6 +34,7 @@ use super::adapter::{
     Leftovers, ListFilter, LogChunk, LogOptions, NetworkSpec, Probe, RtResult, RuntimeAdapter, RuntimeCapabilities,
     StopOptions, VolumeSpec,
 };
+use crate::model::resources::Resources;
 use crate::model::workload::PullPolicy;
 use crate::runtime::rest::client::sockets;
 
@@ -137,6 +138,10 @@ impl RuntimeAdapter for Docker {
 
     fn resume_container(&self, call: &Call, id: &str) -> RtResult<Change> {
         lifecycle::resume(&self.client, call, id)
+    }
+
+    fn update_resources(&self, call: &Call, id: &str, resources: &Resources) -> RtResult<Change> {
+        lifecycle::resize(&self.client, call, id, resources)
     }
 
     fn ensure_network(&self, call: &Call, network: &NetworkSpec) -> RtResult<Change> {

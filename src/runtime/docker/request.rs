@@ -90,6 +90,27 @@ pub(super) struct HostConfig {
     pub(super) restart_policy: RestartPolicy,
 }
 
+/// `POST /containers/{id}/update` takes this. What is left out stays.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Update {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cpu_quota: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cpu_period: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cpu_shares: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) memory: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) memory_reservation: Option<i64>,
+    /// With the memory itself. Docker asks for it with every new limit of memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) memory_swap: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) pids_limit: Option<i64>,
+}
+
 /// A mount.
 #[derive(Debug, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "PascalCase")]

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::client::{Api, SUB_PATHS_SINCE};
 use super::request::{
     ContainerCreate, Device, Empty, Endpoint, HostConfig, LogConfig, Mount, NetworkingConfig, PortBinding,
-    RestartPolicy, VolumeOptions,
+    RestartPolicy, Update, VolumeOptions,
 };
 use super::{ANNOTATION, DockerConfig, ENGINE};
 use crate::model::security::SecurityContext;
@@ -16,6 +16,7 @@ use crate::runtime::adapter::{ContainerConfig, Mount as AskedMount, MountSource,
 use crate::runtime::rest::told::protocol_word;
 use crate::runtime::rest::wire::Strings;
 use crate::runtime::shared::fields;
+use crate::runtime::shared::resize::Resized;
 
 /// The document of `POST /containers/create`. `image_user` is the image's user, as its configuration says it, `seccomp`
 /// the content of the seccomp profile that is asked for.
@@ -99,6 +100,20 @@ fn host_config(
         },
         restart_policy: RestartPolicy { name: "no" },
     })
+}
+
+/// The document of `POST /containers/ID/update`.
+pub(super) fn resized(resized: &Resized) -> Update {
+    let limits = &resized.limits;
+    Update {
+        cpu_quota: limits.cpu.map(|(quota, _)| quota),
+        cpu_period: limits.cpu.map(|(_, period)| period),
+        cpu_shares: limits.cpu_shares,
+        memory: limits.memory,
+        memory_reservation: limits.memory_reservation,
+        memory_swap: limits.memory.map(|_| resized.memory_and_swap),
+        pids_limit: limits.pids,
+    }
 }
 
 /// The labels with the one by which we know what is ours.

@@ -2,6 +2,7 @@
 
 use super::Hibernation;
 use super::cycle::not_allowed;
+use crate::model::resources::Resources;
 use crate::model::state::{Allowed, ContainerStatus, Transition};
 use crate::model::workload::PullPolicy;
 use crate::runtime::adapter::{
@@ -118,6 +119,13 @@ impl RuntimeAdapter for Hibernation {
     fn restart_container(&self, call: &Call, id: &str, options: &StopOptions) -> RtResult<Change> {
         self.stop_container(call, id, options)?;
         self.start_container(call, id)
+    }
+
+    fn update_resources(&self, call: &Call, id: &str, resources: &Resources) -> RtResult<Change> {
+        if self.hibernated(id).is_some() || self.id_underway(id).is_some() {
+            return Err(not_allowed("resize", &self.inspect_container(call, id)?));
+        }
+        self.engine.update_resources(call, id, resources)
     }
 
     fn pause_container(&self, call: &Call, id: &str) -> RtResult<Change> {

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::client::{Client, is_state};
 use super::wire::{Inspect, Listed, Report};
-use super::{ENGINE, PodmanConfig, pod, status};
+use super::{ENGINE, PodmanConfig, pod, spec, status};
 use crate::cancel::Urge;
+use crate::model::resources::Resources;
 use crate::model::state::{Allowed, ContainerStatus, Transition};
 use crate::model::workload::labels;
 use crate::runtime::adapter::{Call, Change, ContainerInstance, ListFilter, RtResult, RuntimeError, StopOptions};
@@ -14,6 +15,7 @@ use crate::runtime::rest::client::{Answer, Failure};
 use crate::runtime::rest::exchange::{NO_BODY, parse, path, word};
 use crate::runtime::shared::calls::not_allowed;
 use crate::runtime::shared::owned::is_ours;
+use crate::runtime::shared::resize;
 use crate::runtime::shared::verbs::{self, Acted, Containers, FIRST_POLL, Found, Order, SLOWEST_POLL};
 use crate::transport::http::{Method, encode};
 
@@ -122,6 +124,19 @@ pub(super) fn pause(client: &Client, call: &Call, id: &str) -> RtResult<Change> 
 /// Thaws it.
 pub(super) fn resume(client: &Client, call: &Call, id: &str) -> RtResult<Change> {
     verbs::resume(&Own(client), call, id)
+}
+
+/// Changes limits of what runs. Podman's inspect keeps the old ones.
+pub(super) fn resize(client: &Client, call: &Call, id: &str, resources: &Resources) -> RtResult<Change> {
+    const OP: &str = "resize";
+    let container = inspect(client, call, id).map(status::instance)?;
+    resize::resize(&container, resources, |resized| {
+        let body = spec::resized(resized);
+        match client.send(call, OP, Method::Post, &path(&container.id, "update"), Some(&body))? {
+            Answer::Done(_) | Answer::Unchanged => Ok(()),
+            Answer::Refused(failure) => Err(failure.into_error()),
+        }
+    })
 }
 
 /// Sends one signal to what runs.

@@ -36,6 +36,7 @@ use super::adapter::{
     ContainerStats, EngineEvent, ExecOutcome, Leftovers, ListFilter, LogChunk, LogOptions, NetworkSpec, PodSpec, Probe,
     RestoreTo, RtResult, RuntimeAdapter, RuntimeCapabilities, StopOptions, VolumeSpec,
 };
+use crate::model::resources::Resources;
 use crate::model::workload::PullPolicy;
 use crate::runtime::rest::client::sockets;
 
@@ -155,6 +156,10 @@ impl RuntimeAdapter for Podman {
 
     fn resume_container(&self, call: &Call, id: &str) -> RtResult<Change> {
         lifecycle::resume(&self.client, call, id)
+    }
+
+    fn update_resources(&self, call: &Call, id: &str, resources: &Resources) -> RtResult<Change> {
+        lifecycle::resize(&self.client, call, id, resources)
     }
 
     fn prove_checkpoint(&self, call: &Call) -> RtResult<()> {

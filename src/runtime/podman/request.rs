@@ -148,6 +148,9 @@ pub(super) struct MemoryLimits {
     pub(super) limit: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reservation: Option<i64>,
+    /// With the memory itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) swap: Option<i64>,
 }
 
 /// Processes and threads.

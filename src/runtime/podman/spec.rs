@@ -17,7 +17,8 @@ use crate::model::workload::{DeviceSpec, NetworkMode, PortSpec};
 use crate::runtime::adapter::{ContainerConfig, Mount, MountSource, RtResult, RuntimeError, unsupported};
 use crate::runtime::rest::told::protocol_word;
 use crate::runtime::rest::wire::Strings;
-use crate::runtime::shared::fields;
+use crate::runtime::shared::fields::{self, Limits};
+use crate::runtime::shared::resize::Resized;
 
 /// The document of `POST /containers/create`. `image_user` is the image's user, as its configuration says it.
 pub(super) fn generator(
@@ -178,18 +179,27 @@ fn devices(devices: &[DeviceSpec], privileged: bool) -> RtResult<Vec<Device>> {
 }
 
 fn limits(resources: &Resources) -> RtResult<ResourceLimits> {
-    let limits = fields::limits(resources)?;
+    fields::limits(resources).map(|limits| document(limits, None))
+}
+
+/// The document of `POST /containers/ID/update`.
+pub(super) fn resized(resized: &Resized) -> ResourceLimits {
+    let has_memory = resized.limits.memory.is_some();
+    document(resized.limits, Some(resized.memory_and_swap).filter(|both| has_memory && *both > 0))
+}
+
+fn document(limits: Limits, swap: Option<i64>) -> ResourceLimits {
     let cpu = CpuLimits {
         quota: limits.cpu.map(|(quota, _)| quota),
         period: limits.cpu.map(|(_, period)| period),
         shares: limits.cpu_shares,
     };
-    let memory = MemoryLimits { limit: limits.memory, reservation: limits.memory_reservation };
-    Ok(ResourceLimits {
+    let memory = MemoryLimits { limit: limits.memory, reservation: limits.memory_reservation, swap };
+    ResourceLimits {
         cpu: (cpu.quota.is_some() || cpu.shares.is_some()).then_some(cpu),
         memory: (memory.limit.is_some() || memory.reservation.is_some()).then_some(memory),
         pids: limits.pids.map(|limit| PidsLimit { limit }),
-    })
+    }
 }
 
 /// Words of Podman's warnings (`pkg/specgen/generate/validate.go`) with the field that was dropped.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::cancel::CancelToken;
 use crate::clock::Deadline;
+use crate::model::resources::Resources;
 use crate::model::workload::PullPolicy;
 use crate::runtime::adapter::{
     BlockingStream, Call, Change, CheckpointImage, CheckpointOptions, ContainerConfig, ContainerInstance,
@@ -91,6 +92,10 @@ impl RuntimeAdapter for SimRuntime {
 
     fn resume_container(&self, call: &Call, id: &str) -> RtResult<Change> {
         self.0.resume(call, id)
+    }
+
+    fn update_resources(&self, call: &Call, id: &str, resources: &Resources) -> RtResult<Change> {
+        self.0.resize(call, id, resources)
     }
 
     fn prove_checkpoint(&self, call: &Call) -> RtResult<()> {

@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use crate::cancel::Urge;
 use crate::clock::Deadline;
-use crate::model::state::{Allowed, Transition};
+use crate::model::resources::Resources;
+use crate::model::state::{Allowed, ContainerStatus, Transition};
 use crate::model::workload::PullPolicy;
 use crate::runtime::adapter::{
     Call, Change, ContainerConfig, ContainerInstance, ContainerStats, EngineEventKind, ListFilter, RtResult,
@@ -226,6 +227,27 @@ impl Engine {
         self.freeze_or_thaw(call, id, SimOp::Resume, Transition::Resume)
     }
 
+    pub(super) fn resize(&self, call: &Call, id: &str, resources: &Resources) -> RtResult<Change> {
+        let passage = self.faults.enter(call, SimOp::Resize, &self.name_of(id))?;
+        let change = self.change(|state, _| {
+            let container = state.find_mut(id)?;
+            if !container.status().is_running() && container.status() != ContainerStatus::Paused {
+                return Err(invalid_state(SimOp::Resize.word(), container));
+            }
+            let made_with = &container.config.spec.resources;
+            let Some(run) = &mut container.run else { return Ok(Change::Unchanged) };
+            let now = resources.over(&run.resized.over(made_with));
+            if resources.memory_bytes.is_some_and(|limit| limit < MEMORY_USED) {
+                let reason = format!("resources.memory_bytes: is below what is used now, {MEMORY_USED}");
+                return Err(RuntimeError::InvalidSpec { reason });
+            }
+            let is_so = now == run.resized.over(made_with);
+            run.resized = now;
+            Ok(if is_so { Change::Unchanged } else { Change::Changed })
+        })?;
+        passage.leave(change)
+    }
+
     fn freeze_or_thaw(&self, call: &Call, id: &str, op: SimOp, transition: Transition) -> RtResult<Change> {
         let passage = self.faults.enter(call, op, &self.name_of(id))?;
         let change = self.change(|state, now| {
@@ -273,11 +295,12 @@ impl Engine {
         let stats = self.look(|state| {
             let container = state.find(id)?;
             let Some(run) = &container.run else { return Err(invalid_state("stats", container)) };
+            let made_with = &container.config.spec.resources;
             Ok(ContainerStats {
                 // A hundredth of one CPU while it is not frozen.
                 cpu_ns: run.own(self.clock.now()) / 100,
                 memory_bytes: MEMORY_USED,
-                memory_limit_bytes: container.config.spec.resources.memory_bytes.unwrap_or(0),
+                memory_limit_bytes: run.resized.memory_bytes.or(made_with.memory_bytes).unwrap_or(0),
                 pids: 1,
                 ..ContainerStats::default()
             })

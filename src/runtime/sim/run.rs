@@ -6,6 +6,8 @@
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
+use crate::model::resources::Resources;
+
 use super::script::{Ending, Line, OnTerm, Program};
 
 /// A run that has not been found ended yet. Times are nanoseconds; `now` since the epoch.
@@ -16,6 +18,9 @@ pub(super) struct Run {
     pub pid: i32,
     /// When it was started.
     pub started_ns: u64,
+    /// Limits that it was given since.
+    #[serde(default)]
+    pub resized: Resources,
     program: Program,
     frozen_ns: u64,
     frozen_since: Option<u64>,
@@ -35,6 +40,7 @@ impl Run {
         Self {
             pid,
             started_ns: now,
+            resized: Resources::default(),
             program,
             frozen_ns: 0,
             frozen_since: None,

@@ -4,15 +4,30 @@ use oci_spec::runtime::{LinuxCpu, LinuxDeviceCgroup, LinuxMemory, LinuxPids, Lin
 
 use super::devices;
 use crate::runtime::adapter::{ContainerConfig, RtResult};
-use crate::runtime::shared::fields::limits;
+use crate::runtime::shared::fields::{Limits, limits};
+use crate::runtime::shared::resize::Resized;
 
 /// The resources. Runtimes add access to the usual devices (`null`, `zero`, `tty` …) by themselves.
 pub(super) fn resources(config: &ContainerConfig) -> RtResult<LinuxResources> {
-    let asked = limits(&config.spec.resources)?;
+    let mut resources = limited(&limits(&config.spec.resources)?, None);
+    let mut rules = vec![every(config.spec.security.privileged)];
+    rules.extend(devices::rules(config)?);
+    resources.set_devices(Some(rules));
+    Ok(resources)
+}
+
+/// What a runtime is told of new limits of what runs.
+pub fn resized(resized: &Resized) -> LinuxResources {
+    let has_memory = resized.limits.memory.is_some();
+    limited(&resized.limits, Some(resized.memory_and_swap).filter(|both| has_memory && *both > 0))
+}
+
+/// `swap` is with the memory itself.
+fn limited(asked: &Limits, swap: Option<i64>) -> LinuxResources {
     let mut resources = LinuxResources::default();
     if asked.memory.is_some() || asked.memory_reservation.is_some() {
         let mut memory = LinuxMemory::default();
-        memory.set_limit(asked.memory).set_reservation(asked.memory_reservation);
+        memory.set_limit(asked.memory).set_reservation(asked.memory_reservation).set_swap(swap);
         resources.set_memory(Some(memory));
     }
     if asked.cpu.is_some() || asked.cpu_shares.is_some() {
@@ -27,10 +42,7 @@ pub(super) fn resources(config: &ContainerConfig) -> RtResult<LinuxResources> {
         pids.set_limit(most);
         resources.set_pids(Some(pids));
     }
-    let mut rules = vec![every(config.spec.security.privileged)];
-    rules.extend(devices::rules(config)?);
-    resources.set_devices(Some(rules));
-    Ok(resources)
+    resources
 }
 
 /// All devices, allowed or denied.

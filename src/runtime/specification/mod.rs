@@ -14,6 +14,8 @@ mod seccomp;
 mod tests;
 mod users;
 
+pub use limits::resized;
+
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Linux, LinuxNamespace, LinuxNamespaceType, Root, Spec};

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use actioncontroller::model::resources::Resources;
 use actioncontroller::model::state::ContainerStatus;
 use actioncontroller::runtime::adapter::{
     Change, ListFilter, Probe, RtResult, RuntimeAdapter, RuntimeCapabilities, RuntimeError, StopOptions,
@@ -65,6 +66,10 @@ fn every_verb(subject: &Subject, adapter: &dyn RuntimeAdapter, id: &str) -> Vec<
     if caps.supports_pause {
         all.push(("pause", adapter.pause_container(&call, id).map(drop)));
         all.push(("resume", adapter.resume_container(&call, id).map(drop)));
+    }
+    if caps.supports_resource_limits {
+        let asked = Resources { pids: Some(9), ..Resources::default() };
+        all.push(("resize", adapter.update_resources(&call, id, &asked).map(drop)));
     }
     if caps.supports_stats {
         all.push(("stats", adapter.container_stats(&call, id).map(drop)));

@@ -3,8 +3,9 @@
 use std::fs;
 use std::net::TcpListener;
 
+use actioncontroller::model::resources::Resources;
 use actioncontroller::model::workload::{EnvVar, NetworkMode, PortSpec, Protocol};
-use actioncontroller::runtime::adapter::{Mount, MountSource, RuntimeError, VolumeSpec};
+use actioncontroller::runtime::adapter::{Change, Mount, MountSource, RuntimeError, VolumeSpec};
 
 use super::behaviour::Behaviour;
 use super::subject::{Made, Subject};
@@ -21,6 +22,12 @@ pub const CASES: &[Case] = &[
     with(|caps, _| caps.supports_user_networks, "published_port_is_told_back", published_port),
     case("name_that_no_engine_takes_is_refused", wrong_name),
     with(|caps, subject| caps.supports_resource_limits && subject.has_processes, "limits_are_in_the_cgroup", limits),
+    with(
+        |caps, subject| caps.supports_resource_limits && subject.has_processes,
+        "changed_limits_are_in_the_cgroup_of_what_runs_on",
+        changed_limits,
+    ),
+    with(|caps, _| caps.supports_resource_limits, "limits_of_what_does_not_run_are_not_changed", changed_at_rest),
 ];
 
 fn environment(subject: &Subject) {
@@ -143,8 +150,41 @@ fn limits(subject: &Subject) {
     config.spec.resources.pids = Some(37);
     config.spec.resources.cpu_millis = Some(250);
     let pid = subject.inspect(&subject.start(&config)).pid;
-    assert_eq!(cgroup_value(pid, &["memory.max", "memory.limit_in_bytes"]), (48 * 1024 * 1024).to_string());
-    assert_eq!(cgroup_value(pid, &["pids.max"]), "37");
-    let quota = cgroup_value(pid, &["cpu.max", "cpu.cfs_quota_us"]);
-    assert_eq!(quota.split(' ').next(), Some("25000"), "of a period of 100 ms");
+    assert_limits(pid, 48, 37, "25000");
+}
+
+fn assert_limits(pid: i32, mebibytes: u64, pids: u64, quota: &str) {
+    assert_eq!(cgroup_value(pid, &["memory.max", "memory.limit_in_bytes"]), (mebibytes << 20).to_string());
+    assert_eq!(cgroup_value(pid, &["pids.max"]), pids.to_string());
+    let found = cgroup_value(pid, &["cpu.max", "cpu.cfs_quota_us"]);
+    assert_eq!(found.split(' ').next(), Some(quota), "of a period of 100 ms");
+}
+
+fn changed_limits(subject: &Subject) {
+    let mut config = subject.config(&subject.name("resized"), &Behaviour::Stay);
+    config.spec.resources = Resources { memory_bytes: Some(48 << 20), cpu_millis: Some(250), ..Resources::default() };
+    let id = subject.start(&config);
+    let pid = subject.inspect(&id).pid;
+    let update = |asked: &Resources| subject.adapter.update_resources(&subject.call(), &id, asked);
+    let up = Resources { memory_bytes: Some(96 << 20), cpu_millis: Some(500), pids: Some(40), ..Resources::default() };
+    assert_eq!(update(&up), Ok(Change::Changed));
+    assert_limits(pid, 96, 40, "50000");
+    assert_eq!(update(&up), Ok(Change::Unchanged));
+    // What is not named stays.
+    assert_eq!(update(&Resources { memory_bytes: Some(32 << 20), ..Resources::default() }), Ok(Change::Changed));
+    assert_limits(pid, 32, 40, "50000");
+    let too_little = update(&Resources { memory_bytes: Some(4096), ..Resources::default() });
+    assert!(
+        matches!(&too_little, Err(RuntimeError::InvalidSpec { reason }) if reason.contains("memory_bytes")),
+        "{too_little:?}"
+    );
+    assert_limits(pid, 32, 40, "50000");
+    assert_eq!(subject.inspect(&id).pid, pid, "it was not restarted");
+}
+
+fn changed_at_rest(subject: &Subject) {
+    let id = subject.create(&subject.config(&subject.name("rest"), &Behaviour::Stay));
+    let asked = Resources { pids: Some(9), ..Resources::default() };
+    let updated = subject.adapter.update_resources(&subject.call(), &id, &asked);
+    assert!(matches!(updated, Err(RuntimeError::InvalidState { .. })), "{updated:?}");
 }

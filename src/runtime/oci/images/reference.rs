@@ -36,10 +36,8 @@ impl Reference {
     pub fn parse(text: &str) -> Outcome<Self> {
         for (scheme, what) in [("oci:", "folder"), ("oci-archive:", "file")] {
             let Some(place) = text.strip_prefix(scheme) else { continue };
-            let (path, tag) = match place.rsplit_once(':') {
-                Some((path, tag)) if !tag.contains('/') => (path, tag),
-                _ => (place, ""),
-            };
+            // As skopeo reads it: a path has no colon, and a name in a layout may have some.
+            let (path, tag) = place.split_once(':').unwrap_or((place, ""));
             let is_tagged = path.len() < place.len();
             if !path.starts_with('/') || (is_tagged && tag.is_empty()) {
                 return Err(Fault::refused(format!(
@@ -199,7 +197,7 @@ mod tests {
         };
         assert_eq!(place("oci:/a/b"), ("/a/b".to_owned(), Vec::new(), false));
         assert_eq!(place("oci:/a/b:1"), ("/a/b".to_owned(), vec!["1".to_owned()], true));
-        assert_eq!(place("oci-archive:/a:1/b.tar"), ("/a:1/b.tar".to_owned(), Vec::new(), false));
+        assert_eq!(place("oci-archive:/a/b.tar:host/i:1"), ("/a/b.tar".to_owned(), vec!["host/i:1".to_owned()], true));
         for bad in ["oci:", "oci:a/b", "oci-archive:b.tar:1", "oci:/a:"] {
             assert!(Reference::parse(bad).is_err(), "{bad}");
         }
