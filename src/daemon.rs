@@ -278,19 +278,7 @@ fn engines(config: &Config) -> Result<EngineRegistry, DaemonError> {
         engines.register(Arc::new(Docker::new(docker))).map_err(failed("runtimes.docker"))?;
     }
     if config.runtimes.oci.enabled {
-        let given = &config.runtimes.oci;
-        let usual = OciConfig::default();
-        let oci = OciConfig {
-            node: config.node.clone(),
-            dir: config.state_dir.join("oci"),
-            run_dir: if given.run_dir.as_os_str().is_empty() { usual.run_dir.clone() } else { given.run_dir.clone() },
-            runtime: given.runtime.clone(),
-            conmon: given.conmon.clone(),
-            image_folders: given.image_folders.clone(),
-            image_bytes: given.image_bytes,
-            ..usual
-        };
-        let oci = Oci::open(oci).map_err(failed("runtimes.oci"))?;
+        let oci = Oci::open(oci_config(config)).map_err(failed("runtimes.oci"))?;
         engines.register(hibernating(config, Arc::new(oci))?).map_err(failed("runtimes.oci"))?;
     }
     if config.runtimes.sim.enabled {
@@ -328,11 +316,29 @@ fn settings(config: &Config) -> Settings {
 fn ceiling(config: &Config) -> Ceiling {
     let mut ceiling = config.security.clone();
     let runtimes = &config.runtimes;
-    let engines = [&runtimes.podman.socket, &runtimes.docker.socket, &runtimes.oci.run_dir];
+    let oci = oci_config(config);
+    let networks = oci.network_dir();
+    let engines = [&runtimes.podman.socket, &runtimes.docker.socket, &oci.run_dir, &networks];
     let own = [&config.state_dir, &config.listen.unix].into_iter().chain(engines);
     let own = own.chain(&config.policy.folders).filter(|path| !path.as_os_str().is_empty());
     ceiling.denied_host_paths.extend(own.map(|path| path.display().to_string()));
     ceiling
+}
+
+fn oci_config(config: &Config) -> OciConfig {
+    let given = &config.runtimes.oci;
+    let usual = OciConfig::default();
+    OciConfig {
+        node: config.node.clone(),
+        dir: config.state_dir.join("oci"),
+        run_dir: if given.run_dir.as_os_str().is_empty() { usual.run_dir.clone() } else { given.run_dir.clone() },
+        runtime: given.runtime.clone(),
+        conmon: given.conmon.clone(),
+        image_folders: given.image_folders.clone(),
+        image_bytes: given.image_bytes,
+        bridge_pool: given.bridge_pool.clone(),
+        ..usual
+    }
 }
 
 fn dispatch_config(config: &Config) -> DispatchConfig {

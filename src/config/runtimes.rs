@@ -78,6 +78,8 @@ pub struct Oci {
     /// The most bytes that one image takes when it is unpacked.
     #[serde(with = "units::size")]
     pub image_bytes: u64,
+    /// From where each network gets 256 IPv4 addresses.
+    pub bridge_pool: String,
 }
 
 impl Default for Oci {
@@ -89,6 +91,7 @@ impl Default for Oci {
             run_dir: PathBuf::new(),
             image_folders: vec![PathBuf::from("/usr/share/actioncontroller/images")],
             image_bytes: 4 << 30,
+            bridge_pool: "10.90.0.0/16".to_owned(),
         }
     }
 }

@@ -191,6 +191,10 @@ fn values_out_of_range_and_contradictions_name_the_line_that_gave_them() {
             "1: runtimes.preference: there is no engine 'dokcer'; the engines are podman, docker, oci, sim",
         ),
         (
+            "runtimes: {oci: {bridge_pool: 10.0.0.1/16}}",
+            "1: runtimes.oci.bridge_pool: '10.0.0.1/16' is no range of IPv4 addresses from /8 to /24, as 10.90.0.0/16",
+        ),
+        (
             "runtimes: {preference: [docker]}",
             "1: runtimes.preference: runtimes.preference names 'docker', which is off; switch it on with runtimes.docker.enabled, or take it out",
         ),

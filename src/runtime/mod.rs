@@ -6,6 +6,7 @@
 //! `daemon.rs`, and is added to the conformance suite in `tests/it/conformance`.
 
 pub mod adapter;
+mod bridge;
 pub mod docker;
 #[cfg(test)]
 mod double;

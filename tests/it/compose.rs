@@ -65,6 +65,7 @@ fn up(text: &str) -> ActionSpec {
     ActionSpec { target: "shop".to_owned(), ..launch(text) }
 }
 
+// req: BM-03
 #[test]
 fn project_comes_up_finds_its_services_by_name_and_leaves_nothing_but_its_volume() {
     let rig = Rig::new();

@@ -1,5 +1,7 @@
 //! From a call to containers without an engine daemon: the real daemon over runc and conmon, killed in between.
 
+mod networks;
+
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -20,7 +22,7 @@ use serde_json::json;
 use crate::support::daemon::{DaemonProcess, launch, on_target, options, pod};
 use crate::support::layout;
 use crate::support::oci::OciRig;
-use crate::support::rig::{BUSYBOX, busybox_tree, container, criu_folder, kill_left_over};
+use crate::support::rig::{BUSYBOX, busybox_tree, container, criu_folder, kill_left_over, own_network};
 use crate::support::wait::until;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -45,6 +47,7 @@ fn never(pod: &str) -> String {
 
 impl Rig {
     fn new() -> Self {
+        own_network();
         let mut daemon = DaemonProcess::start(|folder| {
             let images = folder.join("images/busybox");
             fs::create_dir_all(&images).unwrap();
@@ -181,9 +184,11 @@ fn wake_that_lacks_something_of_the_node_leaves_it_hibernated_and_a_later_one_go
     let rig = Rig::new();
     let shared = rig.daemon.path("shared");
     fs::create_dir(&shared).unwrap();
+    let plain = pod("w", BUSYBOX, COUNTS);
+    let mounting = plain.trim_end().trim_end_matches('}');
     let mounted = format!(
-        "{}    volumeMounts: [{{name: s, mountPath: /shared}}]\n  volumes: [{{name: s, hostPath: {{path: {}}}}}]\n",
-        pod("w", BUSYBOX, COUNTS),
+        "{mounting}, volumeMounts: [{{name: s, mountPath: /shared}}]}}\n  \
+         volumes: [{{name: s, hostPath: {{path: {}}}}}]\n",
         shared.display()
     );
     rig.done(launch(&mounted));

@@ -1,5 +1,7 @@
 //! What settings of engines have to be.
 
+use std::net::Ipv4Addr;
+
 use super::{Violation, not_absolute, within};
 use crate::config::runtimes::Runtimes;
 use crate::config::units::size_text;
@@ -14,6 +16,12 @@ const ENGINES: [(&str, &str); 4] = [
 
 fn names() -> String {
     ENGINES.map(|(name, _)| name).join(", ")
+}
+
+fn is_pool(text: &str) -> bool {
+    let Some((address, bits)) = text.split_once('/') else { return false };
+    let (Ok(address), Ok(bits)) = (address.parse::<Ipv4Addr>(), bits.parse::<u32>()) else { return false };
+    (8..=24).contains(&bits) && u32::from(address) & (u32::MAX >> bits) == 0
 }
 
 /// Checks the settings of engines.
@@ -52,6 +60,11 @@ pub(super) fn check(runtimes: &Runtimes, warnings: &mut Vec<String>) -> Result<(
         return Err(not_absolute(key, path));
     }
     within("runtimes.oci.image_bytes", runtimes.oci.image_bytes, 1 << 20..=1 << 40, size_text)?;
+    if !is_pool(&runtimes.oci.bridge_pool) {
+        let what =
+            format!("'{}' is no range of IPv4 addresses from /8 to /24, as 10.90.0.0/16", runtimes.oci.bridge_pool);
+        return Err(Violation::of("runtimes.oci.bridge_pool", what));
+    }
     if runtimes.sim.enabled {
         warnings.push("runtimes.sim: the simulator is on; what it is given to run does not run".into());
     }

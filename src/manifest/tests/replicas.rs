@@ -11,6 +11,7 @@ fn deployment(replicas: u32, spec: &str) -> String {
 
 const PLAIN: &str = "containers: [{name: c, image: i}]";
 
+// req: BM-03
 #[test]
 fn replicas_are_workloads_with_their_numbers_that_belong_together() {
     let expansion = expand(&bundle(&deployment(3, PLAIN)), "").unwrap();

@@ -148,6 +148,8 @@ fn event(record: &Record, kind: EngineEventKind) -> EngineEvent {
 impl Engine {
     /// Tells of the container's death, where it has died since its last start and that was no checkpoint.
     pub(super) fn note_death(&self, record: &Record) {
+        // Before the run: whoever starts it anew forgets that first.
+        let set_up = self.bridges.set_up_of(&record.id);
         let Ok(Some(run)) = self.records.run(&record.id) else { return };
         if self.records.folder(&record.id).join(CHECKPOINTED).exists() {
             if self.bus.is_checkpointing(&record.id) || !self.is_alive(record) {
@@ -158,6 +160,7 @@ impl Engine {
         }
         if let ContainerStatus::Exited { code, oom } = self.status(record) {
             self.bus.died(record, &run, code, oom);
+            self.bridges.disconnect(&record.id, set_up);
         }
     }
 }

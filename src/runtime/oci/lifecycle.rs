@@ -13,11 +13,12 @@ use uuid::Uuid;
 use super::conmon::{self, Supervised};
 use super::images::{RootAccess, mount_root, unmount_root};
 use super::record::{Record, Root, Run, kept};
-use super::{CONMON_GROUP, ENGINE, Engine, volumes};
+use super::{CONMON_GROUP, ENGINE, Engine, network, volumes};
 use crate::cgroup::Cgroups;
+use crate::model::resources::Resources;
 use crate::model::state::{Allowed, ContainerStatus, Transition};
 use crate::model::text::normalized;
-use crate::model::workload::{NetworkMode, PullPolicy, labels};
+use crate::model::workload::{PullPolicy, labels};
 use crate::runtime::adapter::{
     Call, Change, ContainerConfig, ContainerInstance, EngineEventKind, ListFilter, RtResult, RuntimeError, StopOptions,
     unsupported,
@@ -25,8 +26,12 @@ use crate::runtime::adapter::{
 use crate::runtime::processes::{Which, boot, end_trees};
 use crate::runtime::shared::calls::{apart, not_allowed};
 use crate::runtime::shared::owned::{is_ours, taken};
+use crate::runtime::shared::resize::{self, Resized};
 use crate::runtime::shared::verbs::{self, Acted, Containers, Found, Order};
-use crate::runtime::specification::{self, Bind, Place};
+use crate::runtime::specification::{self, Place};
+
+/// The call as errors name it.
+const RESIZE: &str = "resize";
 
 /// What a start is for.
 #[derive(Clone, Copy)]
@@ -50,7 +55,7 @@ impl Engine {
         if let Some(holder) = self.records.find(&config.name) {
             return Err(taken(&self.settings.node, &config.name, &holder.config.labels));
         }
-        specification::check(ENGINE, config, false)?;
+        specification::check(ENGINE, config, true)?;
         if config.spec.tty {
             return Err(unsupported(ENGINE, "tty"));
         }
@@ -61,7 +66,8 @@ impl Engine {
             Ok(record) => record,
             Err(holder) => return Err(taken(&self.settings.node, &config.name, &holder.config.labels)),
         };
-        if let Err(error) = self.specify(&record) {
+        let joined = self.bridges.join(call, &record.id, config);
+        if let Err(error) = joined.and_then(|_| self.specify(&record)) {
             self.discard(&record);
             return Err(error);
         }
@@ -99,7 +105,8 @@ impl Engine {
     pub(super) fn ensure_image(&self, call: &Call, image: &str, pull: PullPolicy) -> RtResult<Change> {
         let path = image.strip_prefix("oci:").or_else(|| image.strip_prefix("oci-archive:"));
         if let Some(path) = path.map(normalized)
-            && !self.settings.image_folders.iter().any(|folder| Path::new(&path).starts_with(folder))
+            && (path.split('/').any(|part| part == "..")
+                || !self.settings.image_folders.iter().any(|folder| Path::new(&path).starts_with(folder)))
         {
             let reason = format!("image '{image}' is in none of the folders for images (runtimes.oci.image_folders)");
             return Err(RuntimeError::PermissionDenied { reason });
@@ -134,14 +141,15 @@ impl Engine {
         let folder = self.records.folder(&record.id);
         let rootfs = mount_root(&record.root.layers, &folder.join("root"), RootAccess::Writable)?;
         let mut binds = volumes::binds(&self.volumes, &record.config)?;
-        binds.extend(network_files(&folder, &record.config)?);
+        let attachment = self.bridges.attachment(&record.id)?;
+        binds.extend(network::files(&folder, &record.config, attachment.as_ref())?);
         let place = Place {
             engine: ENGINE,
             rootfs: &rootfs,
             root_path: &rootfs,
             cgroup: &self.group(&record.id),
             binds: &binds,
-            netns: None,
+            netns: attachment.as_ref().map(|attachment| attachment.netns.as_path()),
         };
         let spec = specification::generate(&record.config, &record.root.defaults(), &place)?;
         let path = folder.join("config.json");
@@ -160,6 +168,10 @@ impl Engine {
             Begin::Restored(_) => self.records.run(id)?,
         };
         self.clear_for(record, begin);
+        if matches!(begin, Begin::Fresh) {
+            self.bridges.disconnect(id, self.bridges.set_up_of(id));
+        }
+        self.connect(call, id)?;
         let supervised = Supervised {
             conmon: &programs.conmon,
             runtime: &programs.runtime,
@@ -258,6 +270,7 @@ impl Engine {
 
     /// After a create that failed.
     fn discard(&self, record: &Record) {
+        self.bridges.leave(&record.id);
         unmount_root(&self.records.folder(&record.id).join("root")).unwrap_or_else(|error| {
             log::warn!("container '{}' was not created, and its root stays mounted: {error}", record.config.name);
         });
@@ -293,6 +306,7 @@ impl Engine {
             let (op, message) = ("remove".to_owned(), format!("a process of '{}' does not end", record.config.name));
             return Err(RuntimeError::Engine { engine: ENGINE.to_owned(), op, code: 1, message });
         }
+        self.bridges.leave(&record.id);
         unmount_root(&self.records.folder(&record.id).join("root"))?;
         self.records.forget(&record.id);
         if let Ok(groups) = Cgroups::read() {
@@ -303,10 +317,30 @@ impl Engine {
         Ok(())
     }
 
+    /// Changes limits of what runs.
+    pub(super) fn resize(&self, call: &Call, id: &str, resources: &Resources) -> RtResult<Change> {
+        self.check(call, RESIZE)?;
+        let record = self.records.get(id)?;
+        resize::resize(&self.instance(&record), resources, |resized| self.order_resize(call, &record, resized))
+    }
+
+    /// The runtimes' command takes a file, or a stream that this has none of.
+    fn order_resize(&self, call: &Call, record: &Record, resized: &Resized) -> RtResult<()> {
+        let path = self.records.folder(&record.id).join("resized.json");
+        let text =
+            serde_json::to_vec(&specification::resized(resized)).map_err(|error| kept("writing", &path, &error))?;
+        fs::write(&path, text).map_err(|error| kept("writing", &path, &error))?;
+        let ordered = self.order(call, RESIZE, &["update", "--resources", &path.display().to_string(), &record.id]);
+        let _ = fs::remove_file(path);
+        ordered.map(drop)
+    }
+
     /// Signal, thaw, grace, SIGKILL; returns once it has ended.
     pub(super) fn stop(&self, call: &Call, id: &str, options: &StopOptions) -> RtResult<Change> {
         self.check(call, "stop")?;
-        verbs::stop(self, call, id, options)
+        let stopped = verbs::stop(self, call, id, options)?;
+        self.disconnect(id);
+        Ok(stopped)
     }
 
     /// The containers that fit, by creation time, then id.
@@ -322,25 +356,6 @@ impl Engine {
         found.sort_by(|a, b| (a.created_ms, &a.id).cmp(&(b.created_ms, &b.id)));
         Ok(found)
     }
-}
-
-/// By what names are resolved inside: the host's files on its network, and one that knows the container itself on none.
-/// What the document mounts there stays.
-fn network_files(folder: &Path, config: &ContainerConfig) -> RtResult<Vec<Bind>> {
-    const HOSTS: &str = "/etc/hosts";
-    let bind = |source: &Path, path: &str| Bind { source: source.to_owned(), path: path.to_owned(), read_only: true };
-    let mut files = Vec::new();
-    if config.network == NetworkMode::Host {
-        let there = [HOSTS, "/etc/resolv.conf"].into_iter().filter(|path| Path::new(path).is_file());
-        files.extend(there.map(|path| bind(Path::new(path), path)));
-    } else {
-        let own = folder.join("hosts");
-        let text = format!("127.0.0.1 localhost {}\n::1 localhost\n", config.hostname);
-        fs::write(&own, text).map_err(|error| kept("writing", &own, &error))?;
-        files.push(bind(&own, HOSTS));
-    }
-    files.retain(|file| !config.mounts.iter().any(|mount| mount.path == file.path));
-    Ok(files)
 }
 
 /// A name is the container's, and no path.

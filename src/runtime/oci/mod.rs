@@ -1,7 +1,7 @@
 //! Containers with no engine daemon: crun or runc, each container under a conmon of its own.
 //!
 //! [`Oci`] is the door. `record` is what is kept of containers, `lifecycle` their verbs, `conmon` the process beside each,
-//! `observe` their state as conmon and the kernel tell it, `events` what happens to them, `images` their root file systems,
+//! `observe` their state as conmon and the kernel tell it, `events` what happens to them, `images` their root file systems, `network`
 //! `volumes` what they keep, `probe` whether it works here at all. Stays out: policy, plans, and any other engine.
 //!
 //! A container is a folder below [`OciConfig::dir`] from its creation on; processes are there from its start to its end,
@@ -16,6 +16,7 @@ mod events;
 mod exec;
 pub mod images;
 mod lifecycle;
+mod network;
 mod observe;
 mod probe;
 mod record;
@@ -33,12 +34,14 @@ use self::record::Records;
 use self::volumes::Volumes;
 use super::adapter::{
     BlockingStream, Call, Change, CheckpointImage, CheckpointOptions, ContainerConfig, ContainerInstance,
-    ContainerStats, EngineEvent, ExecOutcome, Leftovers, ListFilter, LogChunk, LogOptions, Probe, RestoreTo, RtResult,
-    RuntimeAdapter, RuntimeCapabilities, RuntimeError, StopOptions, VolumeSpec,
+    ContainerStats, EngineEvent, ExecOutcome, Leftovers, ListFilter, LogChunk, LogOptions, NetworkSpec, Probe,
+    RestoreTo, RtResult, RuntimeAdapter, RuntimeCapabilities, RuntimeError, StopOptions, VolumeSpec,
 };
+use super::bridge::{BridgeConfig, Bridges};
 use super::logfile::reader;
 use super::shared::program::{self, Ended};
 use super::shared::verbs;
+use crate::model::resources::Resources;
 use crate::model::workload::PullPolicy;
 
 /// The engine's name.
@@ -70,6 +73,8 @@ pub struct OciConfig {
     pub image_folders: Vec<PathBuf>,
     /// The most bytes that one image may take when it is unpacked.
     pub image_bytes: u64,
+    /// From where networks get their addresses, as `10.90.0.0/16`.
+    pub bridge_pool: String,
     /// The size of a container's log file at which it is begun anew, bytes.
     pub log_bytes: u64,
 }
@@ -85,8 +90,17 @@ impl Default for OciConfig {
             path: None,
             image_folders: Vec::new(),
             image_bytes: 4 * 1024 * 1024 * 1024,
+            bridge_pool: "10.90.0.0/16".to_owned(),
             log_bytes: 16 * 1024 * 1024,
         }
+    }
+}
+
+impl OciConfig {
+    /// Where the namespaces of networks are until the next boot: beside the runtime's own state, which takes each folder
+    /// there for a container.
+    pub fn network_dir(&self) -> PathBuf {
+        self.run_dir.with_extension("networks")
     }
 }
 
@@ -99,6 +113,7 @@ struct Engine {
     records: Records,
     images: ImageStore,
     volumes: Volumes,
+    bridges: Bridges,
     bus: events::Bus,
     known: Mutex<Option<probe::Known>>,
 }
@@ -110,6 +125,7 @@ impl Oci {
             records: Records::open(&config.dir)?,
             images: ImageStore::open(&config.dir.join("images"), image_settings(&config))?,
             volumes: Volumes::open(&config.dir.join("volumes"), &config.node)?,
+            bridges: Bridges::open(bridge_config(&config))?,
             bus: events::Bus::default(),
             known: Mutex::default(),
             settings: config,
@@ -125,6 +141,17 @@ fn image_settings(config: &OciConfig) -> ImageSettings {
         folders: config.image_folders.clone(),
         limits: ImageLimits { bytes: config.image_bytes, ..ImageLimits::default() },
         ..ImageSettings::default()
+    }
+}
+
+fn bridge_config(config: &OciConfig) -> BridgeConfig {
+    BridgeConfig {
+        engine: ENGINE,
+        node: config.node.clone(),
+        dir: config.dir.join("bridges"),
+        run_dir: config.network_dir(),
+        pool: config.bridge_pool.clone(),
+        path: config.path.clone(),
     }
 }
 
@@ -225,6 +252,10 @@ impl RuntimeAdapter for Oci {
         verbs::resume(self.0.as_ref(), call, id)
     }
 
+    fn update_resources(&self, call: &Call, id: &str, resources: &Resources) -> RtResult<Change> {
+        self.0.resize(call, id, resources)
+    }
+
     fn prove_checkpoint(&self, call: &Call) -> RtResult<()> {
         self.0.prove_checkpoints(call)
     }
@@ -235,6 +266,16 @@ impl RuntimeAdapter for Oci {
 
     fn restore_container(&self, call: &Call, id: &str, image: &CheckpointImage, to: RestoreTo) -> RtResult<Change> {
         self.0.restore(call, id, image, to)
+    }
+
+    fn ensure_network(&self, call: &Call, network: &NetworkSpec) -> RtResult<Change> {
+        self.0.check(call, "network create")?;
+        self.0.bridges.ensure(call, network)
+    }
+
+    fn remove_network(&self, call: &Call, name: &str) -> RtResult<Change> {
+        self.0.check(call, "network remove")?;
+        self.0.bridges.remove(call, name)
     }
 
     fn ensure_volume(&self, call: &Call, volume: &VolumeSpec) -> RtResult<Change> {
@@ -249,7 +290,8 @@ impl RuntimeAdapter for Oci {
 
     fn list_leftovers(&self, call: &Call, workload: &str) -> RtResult<Leftovers> {
         self.0.check(call, "list")?;
-        Ok(Leftovers { volumes: self.0.volumes.of_workload(workload)?, ..Leftovers::default() })
+        let volumes = self.0.volumes.of_workload(workload)?;
+        Ok(Leftovers { volumes, networks: self.0.bridges.unused()?, ..Leftovers::default() })
     }
 
     fn container_stats(&self, call: &Call, id: &str) -> RtResult<ContainerStats> {

@@ -97,7 +97,7 @@ impl Engine {
             labels: config.labels.clone(),
             annotations: config.annotations.clone(),
             ports: config.ports.iter().filter(|port| port.host_port.is_some()).cloned().collect(),
-            ips: Vec::new(),
+            ips: if is_live { self.addresses(&record.id) } else { Vec::new() },
             pid: pid.filter(|_| is_live).unwrap_or(0),
             cgroup_path: if is_live { self.group(&record.id) } else { String::new() },
             created_ms: record.created_ms,

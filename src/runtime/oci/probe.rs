@@ -118,7 +118,7 @@ impl Engine {
 
     fn prove_anew(&self) -> Known {
         let outcome = self.try_each();
-        let capabilities = if outcome.is_ok() { abilities() } else { RuntimeCapabilities::default() };
+        let capabilities = if outcome.is_ok() { self.abilities() } else { RuntimeCapabilities::default() };
         let known = Known { outcome, at: Instant::now(), capabilities };
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(known.clone());
         known
@@ -147,6 +147,34 @@ impl Engine {
                 drop(TinyRoot::left_at(path));
             }
         }
+    }
+
+    /// What can be done where containers run.
+    fn abilities(&self) -> RuntimeCapabilities {
+        let groups = Cgroups::read().unwrap_or_default();
+        let is_there = |controller: &str| groups.has(controller);
+        RuntimeCapabilities {
+            supports_pause: is_there("freezer"),
+            supports_exec: true,
+            supports_stats: is_there("cpuacct") && is_there("memory"),
+            supports_logs: true,
+            supports_events: true,
+            supports_image_pull: true,
+            supports_resource_limits: is_there("cpu") && is_there("memory") && is_there("pids"),
+            supports_user_networks: self.has_bridges(),
+            supports_rootfs: true,
+            ..RuntimeCapabilities::default()
+        }
+    }
+
+    fn has_bridges(&self) -> bool {
+        let cancel = CancelToken::new();
+        let proved =
+            self.bridges.prove(&Call { deadline: Deadline::after(PROOF), cancel: &cancel, progress: &NoProgress });
+        if let Err(error) = &proved {
+            log::info!("{error}");
+        }
+        proved.is_ok()
     }
 
     /// The first runtime that works.
@@ -242,22 +270,5 @@ impl Known {
             Ok((_, version)) => Probe::Available { version: version.clone(), api: "1.0.2".to_owned() },
             Err(reason) => Probe::Unavailable { reason: reason.clone() },
         }
-    }
-}
-
-/// What can be done where containers run.
-fn abilities() -> RuntimeCapabilities {
-    let groups = Cgroups::read().unwrap_or_default();
-    let is_there = |controller: &str| groups.has(controller);
-    RuntimeCapabilities {
-        supports_pause: is_there("freezer"),
-        supports_exec: true,
-        supports_stats: is_there("cpuacct") && is_there("memory"),
-        supports_logs: true,
-        supports_events: true,
-        supports_image_pull: true,
-        supports_resource_limits: is_there("cpu") && is_there("memory") && is_there("pids"),
-        supports_rootfs: true,
-        ..RuntimeCapabilities::default()
     }
 }

@@ -15,6 +15,7 @@ fn place(outcome: &Outcome, title: &str) -> usize {
     titles.iter().position(|found| *found == title).unwrap_or_else(|| panic!("no '{title}' in {titles:?}"))
 }
 
+// req: BM-03
 #[test]
 fn project_starts_in_the_order_of_its_needs_and_ends_in_reverse() {
     let daemon = DaemonProcess::on_sim();

@@ -9,6 +9,7 @@ use crate::support::daemon::{DaemonProcess, launch, on_target, with_sim};
 const LAMP: &str = include_str!("../../fixtures/bundle.json");
 const UNIT: &str = "[Unit]\nDescription=Lamp\n[Service]\nExecStart=/bin/sleep 1000\n";
 
+// req: BM-03
 #[test]
 fn bundle_runs_under_its_name_with_its_root() {
     let settings = "security: {devices: [/dev/fuse]}\n";

@@ -44,6 +44,7 @@ fn deployment_is_its_template_under_its_own_name() {
     assert_eq!(created(&daemon, "web_httpd")["labels"]["app"], "web");
 }
 
+// req: BM-03
 #[test]
 fn replicas_of_a_deployment_are_workloads_that_are_acted_on_by_its_name() {
     let daemon = DaemonProcess::on_sim();

@@ -14,7 +14,7 @@ use actioncontroller::runtime::oci::{Oci, OciConfig};
 use serde_json::json;
 
 use super::layout::{self, LayerTar, Layout, Packing};
-use super::rig::{BUSYBOX, criu_folder, kill_left_over};
+use super::rig::{BUSYBOX, criu_folder, kill_left_over, own_network};
 
 /// The node whose label the rig's adapter uses.
 pub const NODE: &str = "it";
@@ -55,6 +55,7 @@ impl OciRig {
     }
 
     fn new(runtime: &str) -> Self {
+        own_network();
         let dir = tempfile::Builder::new().prefix("ac-oci-").tempdir().expect("a temporary folder");
         let images = dir.path().join("images");
         let present = images.join("present");

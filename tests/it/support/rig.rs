@@ -135,6 +135,13 @@ pub fn container(name: &str, script: &str) -> ContainerConfig {
     }
 }
 
+/// Gives the calling thread, and what it starts from now on, a network of its own, with nothing but its loopback.
+pub fn own_network() {
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("the tests run as root");
+    let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
+    assert!(up.expect("iproute2 is installed").success());
+}
+
 /// A registry on a free port of 127.0.0.1 in a rig's namespaces.
 pub struct Registry {
     child: Child,
