@@ -10,8 +10,11 @@
 
 mod calls;
 mod crowded;
+mod direct;
+mod docker;
 mod echo;
 mod footprint;
+mod hung;
 mod launches;
 mod oci;
 mod podman;
@@ -32,7 +35,9 @@ fn main() -> ExitCode {
     calls::measure(&mut report);
     launches::measure(&mut report);
     podman::measure(&mut report);
+    docker::measure(&mut report);
     oci::measure(&mut report);
+    hung::measure(&mut report);
     crowded::measure(&mut report);
     triggers::measure(&mut report);
     report.print();

@@ -2,14 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use actioncontroller::cancel::CancelToken;
-use actioncontroller::clock::Deadline;
 use actioncontroller::proto::actions::{ActionSpec, Outcome, Parameters, Verb};
 use actioncontroller::proto::actions_grpc::ActionControllerClient;
-use actioncontroller::transport::http::{HttpClient, Limits, Method, Request};
 use protobuf::MessageField;
 
 use super::calls::channel;
+use super::direct::Direct;
 use super::launches::{execute, sleeper};
 use super::report::Report;
 use super::samples::Samples;
@@ -25,15 +23,15 @@ pub fn measure(report: &mut Report) {
     let server = PodmanServer::start();
     let daemon = DaemonProcess::start(|_| format!("log: {{level: info}}\n{}", with_podman(&server.socket())));
     let client = ActionControllerClient::new(channel(&daemon.address()));
-    let direct = Direct { http: HttpClient::new(server.socket()), cancel: CancelToken::new() };
+    let direct = Direct::new(server.socket(), "/v4.0.0/libpod");
     let [mut ours, mut calls, mut commands] = [(); 3].map(|()| Samples::default());
     let mut last = Outcome::default();
     let begun = Instant::now();
     for round in 0..=ROUNDS {
         last = ours.time(|| execute(&client, launch(&sleeper("ours"))));
         execute(&client, terminate_at_once("ours"));
-        calls.time(|| direct.run("direct"));
-        direct.remove("direct");
+        calls.time(|| direct.run("direct", &create("direct")));
+        direct.remove("direct", "force=true&timeout=0");
         let run = ["run", "-d", "--name", "command", "--network", "host", "--pull", "never", IMAGE];
         commands.time(|| server.run(&[&run[..], &["sh", "-c", "sleep 1000"]].concat()));
         server.run(&["rm", "-f", "-t", "0", "command"]);
@@ -54,37 +52,17 @@ pub fn measure(report: &mut Report) {
     report.value("the last launch on Podman, whole", millis(phases.total_us), &rest);
 }
 
+/// The request for the same container, and its target.
+fn create(name: &str) -> (String, String) {
+    let spec = format!(
+        r#"{{"name": "{name}", "image": "{IMAGE}", "command": ["sh", "-c", "sleep 1000"],
+            "netns": {{"nsmode": "host"}}}}"#
+    );
+    ("/containers/create".to_owned(), spec)
+}
+
 /// Without the grace that a shell which takes no notice of SIGTERM would use up.
-fn terminate_at_once(name: &str) -> ActionSpec {
+pub fn terminate_at_once(name: &str) -> ActionSpec {
     let parameters = Parameters { grace_ms: Some(0), ..Default::default() };
     ActionSpec { parameters: MessageField::some(parameters), ..on_target(Verb::VERB_TERMINATE, name) }
-}
-
-/// Podman's REST service without the daemon, over the same transport.
-struct Direct {
-    http: HttpClient,
-    cancel: CancelToken,
-}
-
-impl Direct {
-    fn run(&self, name: &str) {
-        let spec = format!(
-            r#"{{"name": "{name}", "image": "{IMAGE}", "command": ["sh", "-c", "sleep 1000"],
-                "netns": {{"nsmode": "host"}}}}"#
-        );
-        self.ask(Method::Post, "/v4.0.0/libpod/containers/create", Some(&spec));
-        self.ask(Method::Post, &format!("/v4.0.0/libpod/containers/{name}/start"), None);
-        self.ask(Method::Get, &format!("/v4.0.0/libpod/containers/{name}/json"), None);
-    }
-
-    fn remove(&self, name: &str) {
-        self.ask(Method::Delete, &format!("/v4.0.0/libpod/containers/{name}?force=true&timeout=0"), None);
-    }
-
-    fn ask(&self, method: Method, target: &str, json: Option<&str>) {
-        let limits = Limits { deadline: Deadline::after(Duration::from_secs(30)), cancel: &self.cancel };
-        let request = Request { method, target, json: json.map(str::as_bytes) };
-        let answer = self.http.request(limits, &request).expect("Podman answers");
-        assert!(answer.status < 300, "{target}: {} {}", answer.status, String::from_utf8_lossy(&answer.body));
-    }
 }
