@@ -27,7 +27,7 @@ pub const MAX_PARALLEL: usize = 16;
 pub enum OnFailure {
     /// Nothing more is begun and what runs is cancelled: all will be undone.
     EndAll,
-    /// Only what the same workload has after the failed step is skipped: other workloads keep to the order and go on.
+    /// Only what waits for the failed step is skipped.
     SkipDependants,
 }
 
@@ -201,26 +201,11 @@ impl<'a> Table<'a> {
         matches!(self.state(index), StepState::Changed | StepState::Unchanged)
     }
 
-    fn is_lost(&self, index: usize) -> bool {
-        matches!(self.state(index), StepState::Failed | StepState::Skipped)
-    }
-
-    /// Whether the step at `index` has to be skipped where the one before it is lost.
-    fn needs(&self, index: usize, before: usize) -> bool {
-        let steps = &self.plan.steps;
-        self.execution.on_failure == OnFailure::EndAll || steps[index].workload == steps[before].workload
-    }
-
-    /// Whether the step at `index` need not wait any more for the one before it.
-    fn is_past(&self, index: usize, before: usize) -> bool {
-        self.is_done(before) || (self.is_lost(before) && !self.needs(index, before))
-    }
-
     /// Pending steps that may be begun now, as many as there is room for.
     fn ready(&self) -> Vec<usize> {
         let can_begin = |index: &usize| {
             self.state(*index) == StepState::Pending
-                && self.plan.steps[*index].after.iter().all(|before| self.is_past(*index, *before))
+                && self.plan.steps[*index].after.iter().all(|before| self.is_done(*before))
         };
         (0..self.results.len()).filter(can_begin).take(MAX_PARALLEL.saturating_sub(self.running)).collect()
     }
@@ -239,7 +224,7 @@ impl<'a> Table<'a> {
                 continue;
             }
             let after = &self.plan.steps[index].after;
-            let is_lost = |before: &usize| self.is_lost(*before) && self.needs(index, *before);
+            let is_lost = |before: &usize| matches!(self.state(*before), StepState::Failed | StepState::Skipped);
             if end_all || after.iter().any(is_lost) {
                 let why = if self.is_interrupted() { "the action ended before" } else { "an earlier step failed" };
                 self.set(index, StepState::Skipped, 0, why.to_owned());
@@ -398,9 +383,7 @@ mod tests {
         fn run(&self, plan: &Plan, reporter: &dyn Reporter) -> Executed {
             let sim = SimRuntime::open(SimConfig { faults: self.faults.clone(), ..SimConfig::default() }, "n").unwrap();
             let mut engines = Engines::default();
-            let sim = Arc::new(sim);
-            engines.insert("w", Arc::clone(&sim) as _);
-            engines.insert("x", sim);
+            engines.insert("w", Arc::new(sim));
             let text = "apiVersion: v1\nkind: Pod\nmetadata: {name: w}\nspec:\n  containers: [{name: a, image: i}]\n";
             let bundle = crate::manifest::Bundle::parse(text, &crate::manifest::Limits::default()).unwrap();
             let ignore = BTreeSet::new();
@@ -485,19 +468,6 @@ mod tests {
             rig.run(&pulls(&[("bad", &[]), ("after-bad", &[0]), ("good", &[]), ("after-good", &[2])]), &Silent);
         let expected = [StepState::Failed, StepState::Skipped, StepState::Changed, StepState::Changed];
         assert_eq!(states(&executed), expected);
-    }
-
-    #[test]
-    fn workload_that_only_has_its_turn_after_another_goes_on_where_that_one_failed() {
-        let rig = Rig { on_failure: OnFailure::SkipDependants, ..rig(vec![fault("bad", false)]) };
-        let mut plan = pulls(&[("bad", &[]), ("after-bad", &[0]), ("base", &[0, 1]), ("after-base", &[2])]);
-        plan.steps[0].workload = "x".into();
-        plan.steps[1].workload = "x".into();
-        let executed = rig.run(&plan, &Silent);
-        let expected = [StepState::Failed, StepState::Skipped, StepState::Changed, StepState::Changed];
-        assert_eq!(states(&executed), expected);
-        let rig = Rig { on_failure: OnFailure::EndAll, ..rig };
-        assert_eq!(states(&rig.run(&plan, &Silent))[2], StepState::Skipped, "what starts needs the other one");
     }
 
     #[test]
