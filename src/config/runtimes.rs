@@ -19,8 +19,6 @@ pub struct Runtimes {
     pub docker: Docker,
     /// crun or runc with no engine daemon.
     pub oci: Oci,
-    /// The node's systemd.
-    pub systemd: Systemd,
     /// The simulator.
     pub sim: SimConfig,
 }
@@ -32,7 +30,6 @@ impl Default for Runtimes {
             podman: Podman::default(),
             docker: Docker::default(),
             oci: Oci::default(),
-            systemd: Systemd::default(),
             sim: SimConfig::default(),
         }
     }
@@ -62,18 +59,6 @@ pub struct Docker {
     pub enabled: bool,
     /// Path of its socket; empty: found by itself, the system's first, then the user's.
     pub socket: PathBuf,
-}
-
-/// The node's own systemd, over D-Bus.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Systemd {
-    /// Use it.
-    pub enabled: bool,
-    /// The bus that it is on, a socket's path or an address as D-Bus writes them; empty: the system's.
-    pub bus: String,
-    /// Where unit files are written; empty: `/run/systemd/system`.
-    pub unit_dir: PathBuf,
 }
 
 /// crun or runc, with no engine daemon.

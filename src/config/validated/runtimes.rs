@@ -7,11 +7,10 @@ use crate::config::runtimes::Runtimes;
 use crate::config::units::size_text;
 
 /// Engines that can be named in `runtimes.preference`, each with what switches it on.
-const ENGINES: [(&str, &str); 5] = [
+const ENGINES: [(&str, &str); 4] = [
     ("podman", "runtimes.podman.enabled"),
     ("docker", "runtimes.docker.enabled"),
     ("oci", "runtimes.oci.enabled"),
-    ("systemd", "runtimes.systemd.enabled"),
     ("sim", "runtimes.sim.enabled"),
 ];
 
@@ -40,7 +39,6 @@ pub(super) fn check(runtimes: &Runtimes, warnings: &mut Vec<String>) -> Result<(
             "podman" => runtimes.podman.enabled,
             "docker" => runtimes.docker.enabled,
             "oci" => runtimes.oci.enabled,
-            "systemd" => runtimes.systemd.enabled,
             _ => runtimes.sim.enabled,
         };
         if !is_on {
@@ -55,17 +53,11 @@ pub(super) fn check(runtimes: &Runtimes, warnings: &mut Vec<String>) -> Result<(
         ("runtimes.podman.socket", &runtimes.podman.socket),
         ("runtimes.docker.socket", &runtimes.docker.socket),
         ("runtimes.oci.run_dir", &runtimes.oci.run_dir),
-        ("runtimes.systemd.unit_dir", &runtimes.systemd.unit_dir),
     ];
     let given = paths.into_iter().filter(|(_, path)| !path.as_os_str().is_empty());
     let folders = runtimes.oci.image_folders.iter().map(|folder| ("runtimes.oci.image_folders", folder));
     if let Some((key, path)) = given.chain(folders).find(|(_, path)| !path.is_absolute()) {
         return Err(not_absolute(key, path));
-    }
-    let bus = &runtimes.systemd.bus;
-    if !bus.is_empty() && !bus.starts_with('/') && !bus.split(';').any(|address| address.starts_with("unix:")) {
-        let what = format!("'{bus}' is neither an absolute path nor an address of a unix socket (unix:path=)");
-        return Err(Violation::of("runtimes.systemd.bus", what));
     }
     within("runtimes.oci.image_bytes", runtimes.oci.image_bytes, 1 << 20..=1 << 40, size_text)?;
     if !is_pool(&runtimes.oci.bridge_pool) {

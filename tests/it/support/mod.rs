@@ -8,5 +8,4 @@ pub mod oci;
 pub mod peers;
 pub mod podman;
 pub mod rig;
-pub mod systemd;
 pub mod wait;
