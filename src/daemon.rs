@@ -30,6 +30,7 @@ use crate::manifest::Limits;
 use crate::policy::builtin::BuiltinPolicy;
 use crate::policy::{Chain, PolicyGate};
 use crate::runtime::adapter::RuntimeAdapter;
+use crate::runtime::containerd::{self, Containerd, ContainerdConfig};
 use crate::runtime::docker::{Docker, DockerConfig};
 use crate::runtime::hibernation::{Hibernation, HibernationConfig};
 use crate::runtime::oci::{Oci, OciConfig};
@@ -135,7 +136,7 @@ impl Daemon {
         let records = Records::new(Arc::clone(&own));
         let threads = ChannelThreads::start();
         let shared = peers::shared_store(&config, &threads)?;
-        let engines = Arc::new(engines(&config)?);
+        let engines = Arc::new(engines(&config, &threads)?);
         let settings = Arc::new(SettingsCell::new(settings(&config)));
         let outbox = peers::outbox(&config, &own, shared.as_ref())?;
         let networks = Arc::default();
@@ -254,7 +255,7 @@ impl Daemon {
     }
 }
 
-fn engines(config: &Config) -> Result<EngineRegistry, DaemonError> {
+fn engines(config: &Config, threads: &ChannelThreads) -> Result<EngineRegistry, DaemonError> {
     let mut engines = EngineRegistry::new();
     engines.set_preference(config.runtimes.preference.clone());
     if config.runtimes.podman.enabled {
@@ -277,6 +278,10 @@ fn engines(config: &Config) -> Result<EngineRegistry, DaemonError> {
         };
         engines.register(Arc::new(Docker::new(docker))).map_err(failed("runtimes.docker"))?;
     }
+    if config.runtimes.containerd.enabled {
+        let containerd = containerd(config, threads)?;
+        engines.register(hibernating(config, containerd)?).map_err(failed("runtimes.containerd"))?;
+    }
     if config.runtimes.oci.enabled {
         let oci = Oci::open(oci_config(config)).map_err(failed("runtimes.oci"))?;
         engines.register(hibernating(config, Arc::new(oci))?).map_err(failed("runtimes.oci"))?;
@@ -286,6 +291,21 @@ fn engines(config: &Config) -> Result<EngineRegistry, DaemonError> {
         engines.register(hibernating(config, Arc::new(sim))?).map_err(failed("runtimes.sim"))?;
     }
     Ok(engines)
+}
+
+/// containerd, whose shims start this program to write the output of containers.
+fn containerd(config: &Config, threads: &ChannelThreads) -> Result<Arc<dyn RuntimeAdapter>, DaemonError> {
+    let given = &config.runtimes.containerd;
+    let program = std::env::current_exe().map_err(failed("runtimes.containerd: the path of this program"))?;
+    let settings = ContainerdConfig {
+        socket: if given.socket.as_os_str().is_empty() { containerd::SOCKET.into() } else { given.socket.clone() },
+        namespace: given.namespace.clone(),
+        node: config.node.clone(),
+        dir: config.state_dir.join("containerd"),
+        logger: program,
+    };
+    let containerd = Containerd::open(settings, threads).map_err(failed("runtimes.containerd"))?;
+    Ok(Arc::new(containerd))
 }
 
 /// The engine with what is the same of checkpoints on all of them.
@@ -318,7 +338,8 @@ fn ceiling(config: &Config) -> Ceiling {
     let runtimes = &config.runtimes;
     let oci = oci_config(config);
     let networks = oci.network_dir();
-    let engines = [&runtimes.podman.socket, &runtimes.docker.socket, &oci.run_dir, &networks];
+    let sockets = [&runtimes.podman.socket, &runtimes.docker.socket, &runtimes.containerd.socket];
+    let engines = sockets.into_iter().chain([&oci.run_dir, &networks]);
     let own = [&config.state_dir, &config.listen.unix].into_iter().chain(engines);
     let own = own.chain(&config.policy.folders).filter(|path| !path.as_os_str().is_empty());
     ceiling.denied_host_paths.extend(own.map(|path| path.display().to_string()));

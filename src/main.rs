@@ -1,13 +1,14 @@
 //! The daemon: arguments, configuration, start, signals, stop, exit code. What it is made of is in `daemon.rs`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use actioncontroller::config::Config;
 use actioncontroller::daemon::Daemon;
+use actioncontroller::runtime::logfile::logger;
 use actioncontroller::signals::{Signal, Signals};
 use actioncontroller::{logging, supervisor};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 /// Takes actions over gRPC and drives container runtimes.
 #[derive(Debug, Parser)]
@@ -19,6 +20,19 @@ struct Arguments {
     /// Check the configuration, print what is wrong, and end.
     #[arg(long)]
     check: bool,
+    #[command(subcommand)]
+    command: Option<Other>,
+}
+
+/// What the program does in place of being the daemon.
+#[derive(Debug, Subcommand)]
+enum Other {
+    /// Writes the output of a container; started by containerd's shims.
+    #[command(name = logger::COMMAND, hide = true)]
+    ContainerLog {
+        /// The container's folder.
+        folder: PathBuf,
+    },
 }
 
 /// How the process ends.
@@ -44,7 +58,20 @@ impl From<Exit> for ExitCode {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    run(&arguments).into()
+    match &arguments.command {
+        Some(Other::ContainerLog { folder }) => write_log(folder).into(),
+        None => run(&arguments).into(),
+    }
+}
+
+fn write_log(folder: &Path) -> Exit {
+    match logger::run(folder) {
+        Ok(()) => Exit::Stopped,
+        Err(error) => {
+            complain(&format!("the output of a container is not written to '{}': {error}", folder.display()));
+            Exit::Failed
+        }
+    }
 }
 
 fn run(arguments: &Arguments) -> Exit {

@@ -17,6 +17,8 @@ pub struct Runtimes {
     pub podman: Podman,
     /// Docker.
     pub docker: Docker,
+    /// containerd.
+    pub containerd: Containerd,
     /// crun or runc with no engine daemon.
     pub oci: Oci,
     /// The simulator.
@@ -29,6 +31,7 @@ impl Default for Runtimes {
             preference: vec!["podman".into()],
             podman: Podman::default(),
             docker: Docker::default(),
+            containerd: Containerd::default(),
             oci: Oci::default(),
             sim: SimConfig::default(),
         }
@@ -59,6 +62,24 @@ pub struct Docker {
     pub enabled: bool,
     /// Path of its socket; empty: found by itself, the system's first, then the user's.
     pub socket: PathBuf,
+}
+
+/// containerd, over its gRPC API.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Containerd {
+    /// Use it.
+    pub enabled: bool,
+    /// Path of its socket; empty: `/run/containerd/containerd.sock`.
+    pub socket: PathBuf,
+    /// The namespace in which everything is made.
+    pub namespace: String,
+}
+
+impl Default for Containerd {
+    fn default() -> Self {
+        Self { enabled: false, socket: PathBuf::new(), namespace: "actioncontroller".to_owned() }
+    }
 }
 
 /// crun or runc, with no engine daemon.

@@ -188,7 +188,15 @@ fn values_out_of_range_and_contradictions_name_the_line_that_gave_them() {
         ),
         (
             "runtimes: {preference: [dokcer]}",
-            "1: runtimes.preference: there is no engine 'dokcer'; the engines are podman, docker, oci, sim",
+            "1: runtimes.preference: there is no engine 'dokcer'; the engines are podman, docker, containerd, oci, sim",
+        ),
+        (
+            "runtimes: {containerd: {namespace: k8s.io}}",
+            "1: runtimes.containerd.namespace: must not be 'k8s.io': what is in it is Kubernetes' own to delete",
+        ),
+        (
+            "runtimes: {containerd: {namespace: a--b}}",
+            "1: runtimes.containerd.namespace: must be 1 to 76 letters and digits with single '-', '.' or '_' between them, not 'a--b'",
         ),
         (
             "runtimes: {oci: {bridge_pool: 10.0.0.1/16}}",

@@ -7,6 +7,7 @@
 
 pub mod adapter;
 mod bridge;
+pub mod containerd;
 pub mod docker;
 #[cfg(test)]
 mod double;

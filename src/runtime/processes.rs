@@ -99,6 +99,17 @@ fn end(which: Which, is_root: impl Fn(i32) -> bool) -> usize {
     killed.len()
 }
 
+/// Whether the process is in this control group, or in one below it.
+pub fn is_in_group(pid: i32, group: &str) -> bool {
+    is_of_group(&fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default(), group)
+}
+
+/// Whether a process with these groups (as `/proc/PID/cgroup` has them) is in the group or below it, in some hierarchy.
+fn is_of_group(groups: &str, own: &str) -> bool {
+    let mut paths = groups.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+    paths.any(|path| path.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+}
+
 /// The present boot of the machine; empty where the kernel does not say.
 pub fn boot() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
@@ -149,6 +160,19 @@ mod tests {
         other.kill().unwrap();
         other.wait().unwrap();
         assert_eq!(end_trees(Which::All, fits), 0);
+    }
+
+    #[test]
+    fn process_is_of_a_group_in_it_and_below_it() {
+        let own = "/actioncontroller/ab";
+        for groups in
+            ["0::/actioncontroller/ab", "9:pids:/actioncontroller/ab\n0::/", "0::/actioncontroller/ab/init.scope"]
+        {
+            assert!(is_of_group(groups, own), "{groups}");
+        }
+        for groups in ["", "0::/", "0::/actioncontroller/abc", "0::/x/actioncontroller/ab"] {
+            assert!(!is_of_group(groups, own), "{groups}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The wire beneath [`http`](super::http): a unix stream socket that ends with a deadline or a cancelled token.
 //!
-//! One [`Link`] per request: connections are never reused, so a cancel always hits the request it is meant for and a
+//! One `Link` per request: connections are never reused, so a cancel always hits the request it is meant for and a
 //! peer that closed an idle connection is never mistaken for one that failed.
 
 use std::fmt;
@@ -136,6 +136,11 @@ fn open(path: &Path, deadline: Deadline, cancel: &CancelToken) -> Result<UnixStr
             return Err(io::Error::from(io::ErrorKind::ConnectionAborted).into());
         }
     }
+}
+
+/// Whether anybody takes connections on the socket: one is opened and closed again.
+pub fn knock(path: &Path, deadline: Deadline, cancel: &CancelToken) -> io::Result<()> {
+    open(path, deadline, cancel).map(drop).map_err(Error::into_io)
 }
 
 /// One connection.

@@ -7,9 +7,10 @@ use crate::config::runtimes::Runtimes;
 use crate::config::units::size_text;
 
 /// Engines that can be named in `runtimes.preference`, each with what switches it on.
-const ENGINES: [(&str, &str); 4] = [
+const ENGINES: [(&str, &str); 5] = [
     ("podman", "runtimes.podman.enabled"),
     ("docker", "runtimes.docker.enabled"),
+    ("containerd", "runtimes.containerd.enabled"),
     ("oci", "runtimes.oci.enabled"),
     ("sim", "runtimes.sim.enabled"),
 ];
@@ -38,6 +39,7 @@ pub(super) fn check(runtimes: &Runtimes, warnings: &mut Vec<String>) -> Result<(
         let is_on = match name.as_str() {
             "podman" => runtimes.podman.enabled,
             "docker" => runtimes.docker.enabled,
+            "containerd" => runtimes.containerd.enabled,
             "oci" => runtimes.oci.enabled,
             _ => runtimes.sim.enabled,
         };
@@ -52,6 +54,7 @@ pub(super) fn check(runtimes: &Runtimes, warnings: &mut Vec<String>) -> Result<(
     let paths = [
         ("runtimes.podman.socket", &runtimes.podman.socket),
         ("runtimes.docker.socket", &runtimes.docker.socket),
+        ("runtimes.containerd.socket", &runtimes.containerd.socket),
         ("runtimes.oci.run_dir", &runtimes.oci.run_dir),
     ];
     let given = paths.into_iter().filter(|(_, path)| !path.as_os_str().is_empty());
@@ -59,6 +62,7 @@ pub(super) fn check(runtimes: &Runtimes, warnings: &mut Vec<String>) -> Result<(
     if let Some((key, path)) = given.chain(folders).find(|(_, path)| !path.is_absolute()) {
         return Err(not_absolute(key, path));
     }
+    check_namespace(&runtimes.containerd.namespace)?;
     within("runtimes.oci.image_bytes", runtimes.oci.image_bytes, 1 << 20..=1 << 40, size_text)?;
     if !is_pool(&runtimes.oci.bridge_pool) {
         let what =
@@ -67,6 +71,21 @@ pub(super) fn check(runtimes: &Runtimes, warnings: &mut Vec<String>) -> Result<(
     }
     if runtimes.sim.enabled {
         warnings.push("runtimes.sim: the simulator is on; what it is given to run does not run".into());
+    }
+    Ok(())
+}
+
+/// What containerd takes for the name of a namespace (`identifiers/validate.go` there); Kubernetes' own would have ours
+/// deleted by the kubelet.
+fn check_namespace(name: &str) -> Result<(), Violation> {
+    const KEY: &str = "runtimes.containerd.namespace";
+    let is_plain = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if name.len() > 76 || !name.split(['-', '_', '.']).all(is_plain) {
+        let what = format!("must be 1 to 76 letters and digits with single '-', '.' or '_' between them, not '{name}'");
+        return Err(Violation::of(KEY, what));
+    }
+    if name == "k8s.io" {
+        return Err(Violation::of(KEY, "must not be 'k8s.io': what is in it is Kubernetes' own to delete".to_owned()));
     }
     Ok(())
 }

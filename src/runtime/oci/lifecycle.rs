@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::conmon::{self, Supervised};
 use super::images::{RootAccess, mount_root, unmount_root};
 use super::record::{Record, Root, Run, kept};
-use super::{CONMON_GROUP, ENGINE, Engine, network, volumes};
+use super::{CONMON_GROUP, ENGINE, Engine, network};
 use crate::cgroup::Cgroups;
 use crate::model::resources::Resources;
 use crate::model::state::{Allowed, ContainerStatus, Transition};
@@ -28,6 +28,7 @@ use crate::runtime::shared::calls::{apart, not_allowed};
 use crate::runtime::shared::owned::{is_ours, taken};
 use crate::runtime::shared::resize::{self, Resized};
 use crate::runtime::shared::verbs::{self, Acted, Containers, Found, Order};
+use crate::runtime::shared::volumes;
 use crate::runtime::specification::{self, Place};
 
 /// The call as errors name it.

@@ -1,8 +1,8 @@
 //! Containers with no engine daemon: crun or runc, each container under a conmon of its own.
 //!
 //! [`Oci`] is the door. `record` is what is kept of containers, `lifecycle` their verbs, `conmon` the process beside each,
-//! `observe` their state as conmon and the kernel tell it, `events` what happens to them, `images` their root file systems, `network`
-//! `volumes` what they keep, `probe` whether it works here at all. Stays out: policy, plans, and any other engine.
+//! `observe` their state as conmon and the kernel tell it, `events` what happens to them, `images` their root file systems,
+//! `network` what they find of it inside, `probe` whether it works here at all. Stays out: policy, plans, and any other engine.
 //!
 //! A container is a folder below [`OciConfig::dir`] from its creation on; processes are there from its start to its end,
 //! and outlive the daemon. What is ours is known by the label `actioncontroller.io/node`; names are this folder's own, so
@@ -20,7 +20,6 @@ mod network;
 mod observe;
 mod probe;
 mod record;
-mod volumes;
 
 use std::ffi::OsString;
 use std::io;
@@ -31,7 +30,6 @@ use std::time::Instant;
 
 use self::images::{ImageLimits, ImageSettings, ImageStore};
 use self::record::Records;
-use self::volumes::Volumes;
 use super::adapter::{
     BlockingStream, Call, Change, CheckpointImage, CheckpointOptions, ContainerConfig, ContainerInstance,
     ContainerStats, EngineEvent, ExecOutcome, Leftovers, ListFilter, LogChunk, LogOptions, NetworkSpec, Probe,
@@ -41,6 +39,7 @@ use super::bridge::{BridgeConfig, Bridges};
 use super::logfile::reader;
 use super::shared::program::{self, Ended};
 use super::shared::verbs;
+use super::shared::volumes::Volumes;
 use crate::model::resources::Resources;
 use crate::model::workload::PullPolicy;
 

@@ -7,7 +7,7 @@ use super::Engine;
 use super::events::CHECKPOINTED;
 use super::record::{Record, kept};
 use crate::model::workload::NetworkMode;
-use crate::runtime::adapter::{Call, ContainerConfig, RtResult};
+use crate::runtime::adapter::{Call, ContainerConfig, RtResult, RuntimeError};
 use crate::runtime::bridge::Attachment;
 use crate::runtime::specification::Bind;
 
@@ -52,7 +52,7 @@ pub(super) fn files(folder: &Path, config: &ContainerConfig, attachment: Option<
             let own = folder.join(name);
             fs::write(&own, text).map_err(|error| kept("writing", &own, &error))?;
             files.push(bind(&own, path));
-            Ok(())
+            Ok::<(), RuntimeError>(())
         };
         let names = [config.hostname.as_str(), config.name.as_str()].join(" ");
         let address = attachment.and_then(|attachment| attachment.ips.first());

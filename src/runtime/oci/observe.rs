@@ -1,15 +1,15 @@
 //! What containers are like now: their state, from what conmon and the kernel say; nothing is started to find out.
 
 use std::fs;
-use std::path::Path;
 
 use super::record::{Record, Run};
 use super::{ENGINE, Engine};
-use crate::cgroup::{self, Cgroups};
+use crate::cgroup::Cgroups;
 use crate::model::state::ContainerStatus;
 use crate::runtime::adapter::{Call, ContainerInstance, ContainerStats, RtResult};
-use crate::runtime::processes::boot;
+use crate::runtime::processes::{boot, is_in_group};
 use crate::runtime::shared::calls::not_allowed;
+use crate::runtime::shared::usage;
 
 impl Engine {
     /// The control group of a container.
@@ -25,8 +25,7 @@ impl Engine {
 
     /// Whether the process is in the container's group, or in one that the container has made below it.
     pub(super) fn is_inside(&self, record: &Record, pid: i32) -> bool {
-        let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-        is_of_group(&groups, &self.group(&record.id))
+        is_in_group(pid, &self.group(&record.id))
     }
 
     /// Whether its first process lives.
@@ -114,18 +113,12 @@ impl Engine {
         let (status, _, pid) = self.look_at(&record);
         let (true, Some(pid)) = (status.is_live(), pid) else { return Err(not_allowed("stats", id, &status)) };
         let groups = Cgroups::read().map_err(|error| super::io("reading control groups", &error))?;
-        let mut stats = usage(&groups, &self.group(&record.id));
+        let mut stats = usage::usage(&groups, &self.group(&record.id));
         if config_has_network(&record) {
-            (stats.rx_bytes, stats.tx_bytes) = network(pid);
+            (stats.rx_bytes, stats.tx_bytes) = usage::network(pid);
         }
         Ok(stats)
     }
-}
-
-/// Whether a process with these groups (as `/proc/PID/cgroup` has them) is in the group or below it, in some hierarchy.
-fn is_of_group(groups: &str, own: &str) -> bool {
-    let mut paths = groups.lines().filter_map(|line| line.splitn(3, ':').nth(2));
-    paths.any(|path| path.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
 }
 
 /// On the host's network the numbers would be the host's.
@@ -138,84 +131,4 @@ fn lives(pid: i32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().next());
     state.is_some_and(|state| !matches!(state, "Z" | "X"))
-}
-
-/// A group's use of CPU, memory, processes and block devices, on either version.
-fn usage(groups: &Cgroups, group: &str) -> ContainerStats {
-    let file = |controller: &str, name: &str| groups.dir(controller, group).map(|dir| dir.join(name));
-    let number = |controller: &str, name: &str| file(controller, name).and_then(|path| cgroup::number(&path));
-    let keyed =
-        |controller: &str, name: &str, key: &str| file(controller, name).and_then(|path| cgroup::keyed(&path, key));
-    let cpu_ns = match groups.is_unified("cpuacct") {
-        true => keyed("cpuacct", "cpu.stat", "usage_usec").map(|micros| micros.saturating_mul(1000)),
-        false => number("cpuacct", "cpuacct.usage"),
-    };
-    let (used, limit, cached) = match groups.is_unified("memory") {
-        true => ("memory.current", "memory.max", "inactive_file"),
-        false => ("memory.usage_in_bytes", "memory.limit_in_bytes", "total_inactive_file"),
-    };
-    let cached = keyed("memory", "memory.stat", cached).unwrap_or(0);
-    let (read_bytes, write_bytes) = blocks(groups, group);
-    ContainerStats {
-        cpu_ns: cpu_ns.unwrap_or(0),
-        memory_bytes: number("memory", used).unwrap_or(0).saturating_sub(cached),
-        // Version 1 tells no limit as the largest number of pages.
-        memory_limit_bytes: number("memory", limit).filter(|bytes| *bytes < 1 << 62).unwrap_or(0),
-        pids: number("pids", "pids.current").unwrap_or(0),
-        read_bytes,
-        write_bytes,
-        ..ContainerStats::default()
-    }
-}
-
-/// Bytes read from and written to all block devices.
-fn blocks(groups: &Cgroups, group: &str) -> (u64, u64) {
-    let unified = groups.is_unified("blkio");
-    let name = if unified { "io.stat" } else { "blkio.throttle.io_service_bytes" };
-    let text = groups.dir("blkio", group).and_then(|dir| cgroup::text(&dir.join(name))).unwrap_or_default();
-    let sum = |wanted: &str| -> u64 {
-        let line = |line: &str| -> u64 {
-            if unified {
-                let values = line.split(' ').filter_map(|word| word.split_once('='));
-                values.filter(|(key, _)| *key == wanted).filter_map(|(_, value)| value.parse::<u64>().ok()).sum()
-            } else {
-                let words: Vec<_> = line.split(' ').collect();
-                match words.as_slice() {
-                    [_, key, value] if *key == wanted => value.parse().unwrap_or(0),
-                    _ => 0,
-                }
-            }
-        };
-        text.lines().map(line).sum()
-    };
-    if unified { (sum("rbytes"), sum("wbytes")) } else { (sum("Read"), sum("Write")) }
-}
-
-/// Bytes received and sent on all links of the process's network namespace but the loopback.
-fn network(pid: i32) -> (u64, u64) {
-    let table = cgroup::text(Path::new(&format!("/proc/{pid}/net/dev"))).unwrap_or_default();
-    let links = table.lines().filter_map(|line| line.split_once(':')).filter(|(name, _)| name.trim() != "lo");
-    links.fold((0, 0), |(received, sent), (_, numbers)| {
-        let numbers: Vec<u64> = numbers.split_whitespace().filter_map(|number| number.parse().ok()).collect();
-        let at = |index: usize| numbers.get(index).copied().unwrap_or(0);
-        (received + at(0), sent + at(8))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn process_is_the_container_s_in_its_group_and_below_it() {
-        let own = "/actioncontroller/ab";
-        for groups in
-            ["0::/actioncontroller/ab", "9:pids:/actioncontroller/ab\n0::/", "0::/actioncontroller/ab/init.scope"]
-        {
-            assert!(is_of_group(groups, own), "{groups}");
-        }
-        for groups in ["", "0::/", "0::/actioncontroller/abc", "0::/x/actioncontroller/ab"] {
-            assert!(!is_of_group(groups, own), "{groups}");
-        }
-    }
 }

@@ -14,4 +14,6 @@ pub(super) mod owned;
 pub(super) mod program;
 pub(super) mod resize;
 pub(super) mod tiny;
+pub(super) mod usage;
 pub(super) mod verbs;
+pub(super) mod volumes;

@@ -15,7 +15,24 @@ use protobuf_codegen::gen_and_write::gen_and_write;
 use protobuf_parse::{Parser, ProtoPathBuf};
 
 /// Modules whose name is not that of the file.
-const MODULES: &[(&str, &str)] = &[("google/rpc/status.proto", "rpc_status")];
+const MODULES: &[(&str, &str)] = &[
+    ("google/rpc/status.proto", "rpc_status"),
+    ("cri/images.proto", "cri_images"),
+    ("containerd/containers.proto", "containerd_containers"),
+    ("containerd/tasks.proto", "containerd_tasks"),
+    ("containerd/task.proto", "containerd_task"),
+    ("containerd/runc.proto", "containerd_runc"),
+    ("containerd/images.proto", "containerd_images"),
+    ("containerd/content.proto", "containerd_content"),
+    ("containerd/snapshots.proto", "containerd_snapshots"),
+    ("containerd/diff.proto", "containerd_diff"),
+    ("containerd/events.proto", "containerd_events"),
+    ("containerd/happened.proto", "containerd_happened"),
+    ("containerd/namespaces.proto", "containerd_namespaces"),
+    ("containerd/leases.proto", "containerd_leases"),
+    ("containerd/version.proto", "containerd_version"),
+    ("containerd/types.proto", "containerd_types"),
+];
 
 /// The well-known types come with the protobuf package.
 const WELL_KNOWN: &str = "google/protobuf/";

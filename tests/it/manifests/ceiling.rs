@@ -85,11 +85,14 @@ fn paths_that_give_the_node_away_are_refused_whatever_is_configured() {
         let policies = folder.join("policy.d");
         let settings =
             format!("security: {{host_paths: [{{path: /}}]}}\npolicy: {{folders: [{}]}}\n", policies.display());
-        format!("{}{settings}", with_sim(folder))
+        let engine = format!("runtimes:\n  containerd: {{socket: {}/engine.sock}}\n", folder.display());
+        format!("{}{settings}", with_sim(folder).replacen("runtimes:\n", &engine, 1))
     });
-    let [state, policies] = ["state", "policy.d/inside"].map(|name| daemon.path(name).display().to_string());
+    let [state, policies, engine] =
+        ["state", "policy.d/inside", "engine.sock"].map(|name| daemon.path(name).display().to_string());
     let engines = ["/run/podman/podman.sock", "/var/run/docker.sock", "/var/lib/containers/storage"];
-    for path in ["/", "/proc", &state, &policies, &daemon.path("").display().to_string()].into_iter().chain(engines) {
+    let own = ["/", "/proc", &state, &policies, &engine, &daemon.path("").display().to_string()];
+    for path in own.into_iter().chain(engines) {
         let mount = ", volumeMounts: [{name: v, mountPath: /v, readOnly: true}]";
         let document = pod("path", mount, &format!("  volumes: [{{name: v, hostPath: {{path: {path}}}}}]\n"));
         let (_, refused) = refusal(daemon.launch(&document));

@@ -1,4 +1,4 @@
-//! Volumes: a folder each, or a tmpfs that is mounted there, with their labels beside.
+//! Volumes of engines that have none of their own: a folder each, or a tmpfs that is mounted there, with their labels beside.
 //!
 //! ```text
 //! DIR/NAME.json   labels and size
@@ -13,10 +13,9 @@ use std::path::{Component, Path, PathBuf};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde::{Deserialize, Serialize};
 
-use super::record::kept;
+use super::durable;
+use super::owned::{is_of_workload, is_ours, owner_of};
 use crate::runtime::adapter::{Change, ContainerConfig, MountSource, RtResult, RuntimeError, VolumeSpec};
-use crate::runtime::shared::durable;
-use crate::runtime::shared::owned::{is_of_workload, is_ours, owner_of};
 use crate::runtime::specification::Bind;
 
 /// The largest file of ours that is read, bytes.
@@ -30,14 +29,14 @@ struct Kept {
 }
 
 /// The volumes of this node's.
-pub(super) struct Volumes {
+pub struct Volumes {
     dir: PathBuf,
     node: String,
 }
 
 impl Volumes {
     /// Opens or makes the folder.
-    pub(super) fn open(dir: &Path, node: &str) -> RtResult<Self> {
+    pub fn open(dir: &Path, node: &str) -> RtResult<Self> {
         fs::create_dir_all(dir).map_err(|error| kept("making", dir, &error))?;
         Ok(Self { dir: dir.to_owned(), node: node.to_owned() })
     }
@@ -55,8 +54,13 @@ impl Volumes {
         serde_json::from_slice(&text).map(Some).map_err(|error| kept("reading", &path, &error))
     }
 
+    /// Where the content of all of them lies.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Makes the volume present. One of that name that is not this node's is `AlreadyExists`.
-    pub(super) fn ensure(&self, volume: &VolumeSpec) -> RtResult<Change> {
+    pub fn ensure(&self, volume: &VolumeSpec) -> RtResult<Change> {
         if let Some(found) = self.find(&volume.name)? {
             return owner_of(&self.node, "volume", &volume.name, &found.labels);
         }
@@ -70,7 +74,7 @@ impl Volumes {
     }
 
     /// Deletes the volume if it is this node's.
-    pub(super) fn remove(&self, name: &str) -> RtResult<Change> {
+    pub fn remove(&self, name: &str) -> RtResult<Change> {
         let Some(found) = self.find(name)? else { return Ok(Change::Unchanged) };
         if !is_ours(&self.node, &found.labels) {
             return Ok(Change::Unchanged);
@@ -89,7 +93,7 @@ impl Volumes {
     }
 
     /// The names of those that belong to the workload.
-    pub(super) fn of_workload(&self, workload: &str) -> RtResult<Vec<String>> {
+    pub fn of_workload(&self, workload: &str) -> RtResult<Vec<String>> {
         let failed = |error: io::Error| kept("reading", &self.dir, &error);
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.dir).map_err(failed)? {
@@ -102,6 +106,11 @@ impl Volumes {
         }
         found.sort();
         Ok(found)
+    }
+
+    /// Whether a volume is there and in memory: mounted by this process, and seen by those alone who share its mounts.
+    pub fn is_in_memory(&self, name: &str) -> RtResult<bool> {
+        Ok(self.find(name)?.is_some_and(|found| found.tmpfs_bytes.is_some()))
     }
 
     /// A volume's folder with its content: what is in memory is mounted where it is not.
@@ -119,10 +128,27 @@ impl Volumes {
         }
         Ok(Some(folder))
     }
+
+    /// A path below a volume, as a mount has it.
+    fn source(&self, name: &str, below: &str, what: &str) -> RtResult<PathBuf> {
+        let invalid = |why| RuntimeError::InvalidSpec { reason: format!("{what}: '{below}': {why}") };
+        match self.content(name)? {
+            Some(folder) => within(&folder, below).map_err(invalid),
+            None => Err(RuntimeError::NotFound { what: format!("volume '{name}'") }),
+        }
+    }
+
+    /// For an engine that keeps the sources which [`binds`] gave, before each start: what is in memory is mounted again
+    /// after a boot, and a link that a container has put in the way since is refused. Other paths are left alone.
+    pub fn renew(&self, source: &Path) -> RtResult<()> {
+        let Some(inside) = source.strip_prefix(&self.dir).ok().and_then(Path::to_str) else { return Ok(()) };
+        let (name, below) = inside.split_once('/').unwrap_or((inside, ""));
+        self.source(name, below, &format!("mount of volume '{name}'")).map(drop)
+    }
 }
 
 /// What the container mounts from the node.
-pub(super) fn binds(volumes: &Volumes, config: &ContainerConfig) -> RtResult<Vec<Bind>> {
+pub fn binds(volumes: &Volumes, config: &ContainerConfig) -> RtResult<Vec<Bind>> {
     let mut binds = Vec::new();
     for (index, mount) in config.mounts.iter().enumerate() {
         let invalid = |why: String| RuntimeError::InvalidSpec { reason: format!("mounts[{index}]: {why}") };
@@ -132,10 +158,7 @@ pub(super) fn binds(volumes: &Volumes, config: &ContainerConfig) -> RtResult<Vec
                 PathBuf::from(source)
             }
             MountSource::Bind(source) => return Err(invalid(format!("'{source}' is not absolute"))),
-            MountSource::Volume(name, below) => match volumes.content(name)? {
-                Some(folder) => within(&folder, below).map_err(|why| invalid(format!("'{below}': {why}")))?,
-                None => return Err(RuntimeError::NotFound { what: format!("volume '{name}'") }),
-            },
+            MountSource::Volume(name, below) => volumes.source(name, below, &format!("mounts[{index}]"))?,
         };
         binds.push(Bind { source, path: mount.path.clone(), read_only: mount.read_only });
     }
@@ -168,6 +191,10 @@ fn within(folder: &Path, below: &str) -> Result<PathBuf, String> {
         }
     }
     Ok(path)
+}
+
+fn kept(what: &str, path: &Path, error: &dyn std::fmt::Display) -> RuntimeError {
+    RuntimeError::Io { what: format!("{what} '{}'", path.display()), reason: error.to_string() }
 }
 
 fn check_name(name: &str) -> RtResult<()> {
@@ -223,5 +250,23 @@ mod tests {
         for below in ["../x", "/etc", "out/etc", "a/../../x"] {
             assert!(within(&folder, below).is_err(), "{below}");
         }
+    }
+
+    #[test]
+    fn source_that_is_kept_is_made_again_and_refused_once_it_is_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let volumes = Volumes::open(dir.path(), "here").unwrap();
+        volumes.ensure(&volume("v", "here", "w")).unwrap();
+        let source = volumes.source("v", "a/b", "it").unwrap();
+        assert_eq!((volumes.renew(&source), volumes.renew(&dir.path().join("v"))), (Ok(()), Ok(())));
+        assert_eq!(volumes.renew(Path::new("/etc/hosts")), Ok(()), "it is no volume's");
+        fs::remove_dir_all(dir.path().join("v/a")).unwrap();
+        assert_eq!((volumes.renew(&source), source.is_dir()), (Ok(()), true));
+        fs::remove_dir(&source).unwrap();
+        std::os::unix::fs::symlink("/etc", &source).unwrap();
+        let refused = volumes.renew(&source).unwrap_err().to_string();
+        assert!(refused.contains("volume 'v'") && refused.contains("is a link"), "{refused}");
+        volumes.remove("v").unwrap();
+        assert!(matches!(volumes.renew(&source), Err(RuntimeError::NotFound { .. })));
     }
 }
