@@ -15,7 +15,7 @@ PREFIX ?= /usr
 DESTDIR ?=
 CARGO ?= cargo
 
-PACKAGES := cmake g++ pkg-config libssl-dev zlib1g-dev make podman docker.io catatonit crun runc conmon busybox-static \
+PACKAGES := cmake g++ pkg-config libssl-dev zlib1g-dev make podman docker.io containerd catatonit crun runc conmon busybox-static \
   docker-registry iproute2 netavark aardvark-dns iptables procps python3 python3-venv systemd etcd-server \
   etcd-client openssl skopeo
 

@@ -7,6 +7,7 @@ use actioncontroller::proto::actions::{ActionSpec, Parameters, Verb};
 use actioncontroller::proto::workloads::{GetWorkloadRequest, Workload};
 use protobuf::MessageField;
 
+use crate::support::containerd::ContainerdServer;
 use crate::support::daemon::{DaemonProcess, launch, on_target, options, pod};
 use crate::support::docker::DockerServer;
 use crate::support::layout;
@@ -17,37 +18,41 @@ use crate::support::wait::until;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Containers of each engine.
-const EACH: usize = 7;
+const EACH: usize = 5;
 
 /// A daemon with all engines, which end after it.
 struct Rig {
     daemon: DaemonProcess,
     podman: PodmanServer,
     docker: DockerServer,
+    containerd: ContainerdServer,
 }
 
 impl Rig {
     fn new() -> Self {
         let (podman, docker) = (PodmanServer::start(), DockerServer::start());
+        let containerd = ContainerdServer::start();
         let daemon = DaemonProcess::start(|folder| {
             let images = folder.join("images/busybox");
             fs::create_dir_all(&images).unwrap();
             layout::busybox(&images, BUSYBOX);
             format!(
-                "runtimes:\n  preference: [podman, docker, oci]\n  podman: {{socket: {}}}\n  \
+                "runtimes:\n  preference: [podman, docker, containerd, oci]\n  podman: {{socket: {}}}\n  \
                  docker: {{enabled: true, socket: {}}}\n  \
+                 containerd: {{enabled: true, socket: {}}}\n  \
                  oci: {{enabled: true, runtime: runc, run_dir: {folder}/run, image_folders: [{folder}/images]}}\n",
                 podman.socket().display(),
                 docker.socket().display(),
+                containerd.socket().display(),
                 folder = folder.display()
             )
         });
-        Self { daemon, podman, docker }
+        Self { daemon, podman, docker, containerd }
     }
 
     /// Every workload with the engine that it is on and the code that it ends with.
     fn workloads() -> impl Iterator<Item = (String, &'static str, i32)> {
-        ["podman", "docker", "oci"].into_iter().enumerate().flat_map(|(index, engine)| {
+        ["podman", "docker", "containerd", "oci"].into_iter().enumerate().flat_map(|(index, engine)| {
             (0..EACH).map(move |n| (format!("{engine}-{n}"), engine, i32::try_from(index * EACH + n + 3).unwrap()))
         })
     }
@@ -101,5 +106,6 @@ fn containers_of_all_engines_are_adopted_with_their_processes_and_end_with_their
     }
     assert_eq!(rig.podman.run(&["ps", "-aq"]), "");
     assert_eq!(rig.docker.run(&["ps", "-aq"]), "");
+    assert_eq!(rig.containerd.run(&["containers", "ls", "-q"]), "");
     assert_eq!(fs::read_dir(rig.daemon.path("state/oci/containers")).unwrap().count(), 0);
 }

@@ -8,6 +8,7 @@ mod cli;
 mod codegen;
 mod compose;
 mod conformance;
+mod containerd;
 mod daemon;
 mod dispatch;
 mod docker;

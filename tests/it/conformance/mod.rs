@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actioncontroller::runtime::adapter::{Probe, RuntimeAdapter};
+use actioncontroller::runtime::containerd::{Containerd, ContainerdConfig};
 use actioncontroller::runtime::docker::{Docker, DockerConfig};
 use actioncontroller::runtime::hibernation::{Hibernation, HibernationConfig};
 use actioncontroller::runtime::oci::{Oci, OciConfig};
@@ -30,7 +31,9 @@ use actioncontroller::runtime::sim::SimRuntime;
 use actioncontroller::runtime::sim::config::{
     SimConfig, SimFailure, SimFailureKind, SimFault, SimImage, SimImageState, SimOp,
 };
+use actioncontroller::transport::channel::ChannelThreads;
 
+use crate::support::containerd::ContainerdServer;
 use crate::support::docker::DockerServer;
 use crate::support::oci::{ABSENT, OciRig};
 use crate::support::podman::PodmanServer;
@@ -229,4 +232,48 @@ fn docker_conforms() {
     let checkpoints = hibernating::CASES.iter().map(|case| case.name);
     let not_applicable: Vec<_> = NO_PODS.into_iter().chain(checkpoints).collect();
     suite::run(&docker(&server), &not_applicable);
+}
+
+/// A private containerd with a registry.
+fn containerd(server: &Arc<ContainerdServer>) -> Subject {
+    let away = ContainerdConfig { socket: server.nowhere(), dir: server.files().join("away"), ..server.config() };
+    let outside = Arc::clone(server);
+    let adapter = server.adapter();
+    assert!(matches!(adapter.probe(), Probe::Available { .. }));
+    let threads = ChannelThreads::start();
+    Subject {
+        adapter: hibernating(Arc::new(adapter)),
+        node: server.config().node,
+        image: "localhost/busybox:1".into(),
+        absent_image: Some(server.remote_image()),
+        missing_image: format!("{}-that-is-nowhere", server.remote_image()),
+        command: behaviour::for_busybox,
+        down: Box::new(move || Arc::new(Containerd::open(away.clone(), &threads).unwrap()) as Arc<dyn RuntimeAdapter>),
+        foreign: Box::new(move |subject, kind, name| match kind {
+            Foreign::Container => {
+                outside.run(&["containers", "create", "localhost/busybox:1", name, "sleep", "1000"]);
+            }
+            Foreign::Network | Foreign::Pod => panic!("containerd has none"),
+            // They are this daemon's own: another node's is made by way of it.
+            Foreign::Volume => Foreign::through_the_adapter(subject, kind, name),
+        }),
+        has_processes: true,
+        tells_memory_kills: true,
+        made: Default::default(),
+    }
+}
+
+// req: AC-13
+#[test]
+fn containerd_conforms() {
+    let server = Arc::new(ContainerdServer::start_with_registry());
+    // It has none but none and the host's.
+    let networks = [
+        "network_goes_with_its_last_member",
+        "foreign_network_is_neither_taken_nor_removed",
+        "container_in_a_network_that_is_not_there_is_refused",
+        "published_port_is_told_back",
+    ];
+    let not_applicable: Vec<_> = NO_PODS.into_iter().chain(networks).collect();
+    suite::run(&containerd(&server), &not_applicable);
 }

@@ -217,6 +217,18 @@ pub fn kill_left_over(dir: &Path) {
     }
 }
 
+/// Processes whose command lines have both this folder, or one in it, and this word.
+pub fn pids_in(dir: &Path, word: &str) -> Vec<i32> {
+    let dir = dir.to_string_lossy();
+    let fits = |process: &fs::DirEntry| {
+        let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line);
+        line.contains(&*dir) && line.contains(word)
+    };
+    let processes = fs::read_dir("/proc").expect("/proc").flatten().filter(fits);
+    processes.filter_map(|process| process.file_name().to_str()?.parse().ok()).collect()
+}
+
 /// Where `tests/rig/criu.sh` unpacks: `$ACTIONCONTROLLER_CRIU_DIR`, by default `~/.cache/actioncontroller/criu`.
 pub fn criu_folder() -> PathBuf {
     let by_default = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/actioncontroller/criu"));
