@@ -99,6 +99,19 @@ fn end(which: Which, is_root: impl Fn(i32) -> bool) -> usize {
     killed.len()
 }
 
+/// The cgroup of a process as the kernel tells it; empty where there is none such.
+pub fn group_of(pid: i32) -> String {
+    group_in(&fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default())
+}
+
+/// From `/proc/PID/cgroup`: version 2's path, or on a hybrid tree that of the memory controller.
+fn group_in(text: &str) -> String {
+    let entries = || text.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
+    let memory = entries().find(|(controllers, _)| controllers.split(',').any(|name| name == "memory"));
+    let found = memory.or_else(|| entries().find(|(controllers, _)| controllers.is_empty()));
+    found.map(|(_, path)| path.to_owned()).unwrap_or_default()
+}
+
 /// Whether the process is in this control group, or in one below it.
 pub fn is_in_group(pid: i32, group: &str) -> bool {
     is_of_group(&fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default(), group)
@@ -160,6 +173,13 @@ mod tests {
         other.kill().unwrap();
         other.wait().unwrap();
         assert_eq!(end_trees(Which::All, fits), 0);
+    }
+
+    #[test]
+    fn cgroup_is_found_on_both_trees() {
+        assert_eq!(group_in("0::/libpod/x\n"), "/libpod/x");
+        assert_eq!(group_in("5:cpu,cpuacct:/c\n4:memory:/m\n0::/u\n"), "/m");
+        assert_eq!(group_in(""), "");
     }
 
     #[test]

@@ -2,10 +2,11 @@
 //!
 //! Source: the OCI image specification 1.0 and Docker's image manifest version 2, schema 2, which have the same fields.
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::proto::containerd_types::Descriptor;
+use crate::runtime::shared::json::nullable;
 use crate::runtime::specification::ImageDefaults;
 
 /// What a descriptor in a document says.
@@ -134,10 +135,6 @@ impl Configuration {
         let Settings { user, env, entrypoint, cmd, working_dir } = self.config.clone();
         ImageDefaults { entrypoint, cmd, env, working_dir, user }
     }
-}
-
-fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// The names of the snapshots that layers make one upon another ("chain ids" of the OCI image specification).

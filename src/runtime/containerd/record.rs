@@ -9,7 +9,7 @@ use protobuf::MessageField;
 use protobuf::well_known_types::any::Any;
 use protobuf::well_known_types::field_mask::FieldMask;
 use protobuf::well_known_types::timestamp::Timestamp;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 use super::client::{Scope, present};
 use super::{ENGINE, KILLED};
@@ -24,7 +24,8 @@ use crate::proto::containerd_task::{Process, Status};
 use crate::proto::containerd_tasks::GetRequest;
 use crate::proto::containerd_tasks_grpc::TASKS_GET;
 use crate::runtime::adapter::{Call, ContainerInstance, RtResult, RuntimeError};
-use crate::runtime::rest::told::cgroup_of_process;
+use crate::runtime::processes::group_of;
+use crate::runtime::shared::json::nullable;
 
 /// Labels of ours that are not the caller's.
 const OWN: &str = "actioncontroller.io/containerd.";
@@ -81,10 +82,6 @@ struct Namespace {
 #[serde(default)]
 pub(super) struct Mounted {
     pub(super) source: String,
-}
-
-fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 impl Specification {
@@ -265,7 +262,7 @@ impl Known {
             ports: Vec::new(),
             ips: Vec::new(),
             pid,
-            cgroup_path: if pid > 0 { cgroup_of_process(pid) } else { String::new() },
+            cgroup_path: if pid > 0 { group_of(pid) } else { String::new() },
             created_ms: nanos(self.container.created_at.as_ref()) / 1_000_000,
             started_ms: self.started_ns().unwrap_or(0) / 1_000_000,
             finished_ms: nanos(finished) / 1_000_000,

@@ -7,7 +7,8 @@ use super::{ANNOTATION, ENGINE};
 use crate::model::state::ContainerStatus;
 use crate::model::workload::PortSpec;
 use crate::runtime::adapter::ContainerInstance;
-use crate::runtime::rest::told::{bindings, cgroup_of_process, health, millis};
+use crate::runtime::processes::group_of;
+use crate::runtime::rest::told::{bindings, health, millis};
 use crate::runtime::rest::wire::PortMap;
 
 /// The instance of an inspected container.
@@ -31,7 +32,7 @@ pub(super) fn instance(inspect: Inspect) -> ContainerInstance {
         labels: labels.into_iter().collect(),
         annotations: annotations.into_iter().map(bare).collect(),
         pid: if live { inspect.state.pid } else { 0 },
-        cgroup_path: if live { cgroup_of_process(inspect.state.pid) } else { String::new() },
+        cgroup_path: if live { group_of(inspect.state.pid) } else { String::new() },
         created_ms: millis(&inspect.created),
         started_ms: millis(&inspect.state.started_at),
         finished_ms: if live { 0 } else { millis(&inspect.state.finished_at) },

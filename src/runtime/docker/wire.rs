@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::runtime::rest::wire::{Addresses, HealthState, PortMap, Strings, Volume, nullable};
+use crate::runtime::rest::wire::{Addresses, HealthState, PortMap, Strings, Volume};
+use crate::runtime::shared::json::nullable;
 
 /// `GET /version`.
 #[derive(Debug, Default, Deserialize)]

@@ -7,7 +7,8 @@ use super::wire::{Inspect, InspectState, Listed, PortMapping};
 use crate::model::state::ContainerStatus;
 use crate::model::workload::PortSpec;
 use crate::runtime::adapter::ContainerInstance;
-use crate::runtime::rest::told::{bindings, cgroup_of_process, health, millis, protocol_of, seconds};
+use crate::runtime::processes::group_of;
+use crate::runtime::rest::told::{bindings, health, millis, protocol_of, seconds};
 use crate::runtime::rest::wire::HealthState;
 
 /// The instance of an inspected container.
@@ -89,7 +90,7 @@ fn cgroup_path(state: &InspectState) -> String {
     if !state.cgroup_path.is_empty() {
         return state.cgroup_path.clone();
     }
-    cgroup_of_process(state.pid)
+    group_of(state.pid)
 }
 
 fn mapping(port: &PortMapping) -> Vec<PortSpec> {

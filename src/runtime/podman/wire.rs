@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::runtime::rest::wire::{Addresses, HealthState, PortMap, Strings, nullable};
+use crate::runtime::rest::wire::{Addresses, HealthState, PortMap, Strings};
+use crate::runtime::shared::json::nullable;
 
 /// `GET /info`.
 #[derive(Debug, Default, Deserialize)]

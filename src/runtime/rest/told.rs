@@ -1,6 +1,4 @@
-//! Words that these engines share, in ours: times, health, protocols, and where a process's cgroup is.
-
-use std::fs;
+//! Words that these engines share, in ours: times, health, protocols and published ports.
 
 use super::wire::PortMap;
 use crate::model::state::Health;
@@ -65,19 +63,6 @@ pub fn bindings(ports: &PortMap) -> Vec<PortSpec> {
     published
 }
 
-/// The cgroup of a process as the kernel tells it; empty where there is none such.
-pub fn cgroup_of_process(pid: i32) -> String {
-    cgroup_of(&fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default())
-}
-
-/// From `/proc/PID/cgroup`: version 2's path, or on a hybrid tree that of the memory controller.
-fn cgroup_of(text: &str) -> String {
-    let entries = || text.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
-    let memory = entries().find(|(controllers, _)| controllers.split(',').any(|name| name == "memory"));
-    let found = memory.or_else(|| entries().find(|(controllers, _)| controllers.is_empty()));
-    found.map(|(_, path)| path.to_owned()).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,12 +73,5 @@ mod tests {
         assert_eq!(millis("1970-01-01T00:00:01.5Z"), 1500);
         assert_eq!(nanos("1970-01-01T01:00:00.000000001+01:00"), 1);
         assert_eq!(millis("soon"), 0);
-    }
-
-    #[test]
-    fn cgroup_is_found_on_both_trees() {
-        assert_eq!(cgroup_of("0::/libpod/x\n"), "/libpod/x");
-        assert_eq!(cgroup_of("5:cpu,cpuacct:/c\n4:memory:/m\n0::/u\n"), "/m");
-        assert_eq!(cgroup_of(""), "");
     }
 }

@@ -1,16 +1,13 @@
 //! What these engines give in the same form: Podman's REST service was made after Docker's Engine API.
 //!
 //! Source: the Engine API 1.41 to 1.47 (`api/swagger.yaml` of Moby), and `libpod/define` and `pkg/domain/entities` of
-//! Podman 4.3.1 and 5.4.2. Go writes empty lists and maps as `null`, hence [`nullable`]; unknown fields are passed over.
+//! Podman 4.3.1 and 5.4.2. Unknown fields are passed over.
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
-/// Reads `null` as the empty value.
-pub fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
-}
+use crate::runtime::shared::json::nullable;
 
 /// Labels and the like.
 pub type Strings = BTreeMap<String, String>;

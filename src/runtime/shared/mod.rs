@@ -10,6 +10,7 @@ pub(super) mod capabilities;
 pub(super) mod criu;
 pub(super) mod durable;
 pub(super) mod fields;
+pub(super) mod json;
 pub(super) mod owned;
 pub(super) mod program;
 pub(super) mod resize;
