@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::proto::containerd_types::Descriptor;
 use crate::runtime::shared::json::nullable;
+use crate::runtime::shared::platform::{Machine, Wanted};
 use crate::runtime::specification::ImageDefaults;
 
 /// What a descriptor in a document says.
@@ -51,13 +52,13 @@ pub(super) struct Manifest {
 }
 
 impl Manifest {
-    /// The part of an index that this machine runs, the best first where several would do.
-    pub(super) fn for_this_machine(&self) -> Option<&Reference> {
+    /// The part of an index that the machine runs, the best first where several would do.
+    pub(super) fn part_for(&self, machine: &Machine) -> Option<&Reference> {
         let rank = |reference: &&Reference| {
-            let Some(platform) = &reference.platform else { return Some(usize::MAX) };
-            let variants = variants(std::env::consts::ARCH);
-            let fits = platform.os == "linux" && platform.architecture == architecture(std::env::consts::ARCH);
-            if fits { variants.iter().position(|variant| *variant == platform.variant) } else { None }
+            let Some(Platform { os, architecture, variant }) = reference.platform.clone() else {
+                return Some(usize::MAX);
+            };
+            machine.fit(&Wanted { os, architecture, variant: Some(variant) })
         };
         let fitting = self.manifests.iter().filter_map(|reference| Some((rank(&reference)?, reference)));
         fitting.min_by_key(|(rank, _)| *rank).map(|(_, reference)| reference)
@@ -73,28 +74,6 @@ impl Manifest {
         children.extend(self.config.iter().map(|config| ("config".to_owned(), config.descriptor())));
         children.extend(numbered("l", &self.layers));
         children
-    }
-}
-
-/// Go's word for an architecture.
-fn architecture(rust: &str) -> &str {
-    match rust {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "x86" => "386",
-        "powerpc64" => "ppc64le",
-        other => other,
-    }
-}
-
-/// The variants that a machine of an architecture runs, best first.
-fn variants(rust: &str) -> &'static [&'static str] {
-    match rust {
-        "aarch64" => &["v8", ""],
-        "arm" => &["v7", "v6", "v5", ""],
-        // Newer ones than the first might need what this machine does not have.
-        "x86_64" => &["", "v1"],
-        _ => &[""],
     }
 }
 
@@ -181,19 +160,21 @@ mod tests {
     }
 
     #[test]
-    fn part_of_an_index_is_that_of_this_machine() {
+    fn part_of_an_index_is_that_of_the_machine() {
         let index = r#"{"manifests":[
             {"digest":"other","platform":{"os":"linux","architecture":"s390x"}},
             {"digest":"proof","platform":{"os":"unknown","architecture":"unknown"}},
-            {"digest":"old","platform":{"os":"linux","architecture":"ARCH","variant":"v5"}},
-            {"digest":"own","platform":{"os":"linux","architecture":"ARCH"}}],"layers":null}"#;
-        let own = architecture(std::env::consts::ARCH);
-        let index: Manifest = serde_json::from_str(&index.replace("ARCH", own)).unwrap();
-        if own != "arm" {
-            assert_eq!(index.for_this_machine().unwrap().digest, "own");
-        }
+            {"digest":"base","platform":{"os":"linux","architecture":"arm64"}},
+            {"digest":"newest","platform":{"os":"linux","architecture":"arm64","variant":"v8"}},
+            {"digest":"new","platform":{"os":"linux","architecture":"arm","variant":"v7"}},
+            {"digest":"old","platform":{"os":"linux","architecture":"arm","variant":"v6"}}],"layers":null}"#;
+        let index: Manifest = serde_json::from_str(index).unwrap();
+        let part = |machine| index.part_for(&machine).map(|part| part.digest.as_str());
+        assert_eq!(part(Machine::of("aarch64", "aarch64")), Some("newest"));
+        assert_eq!(part(Machine::of("arm", "armv6l")), Some("old"));
+        assert_eq!(part(Machine::of("x86_64", "x86_64")), None);
         let none: Manifest = serde_json::from_str(r#"{"manifests":[{"platform":{"os":"windows"}}]}"#).unwrap();
-        assert_eq!(none.for_this_machine(), None);
+        assert_eq!(none.part_for(&Machine::of("x86_64", "x86_64")), None);
         assert_eq!(index.children()[1].0, "m.1");
     }
 

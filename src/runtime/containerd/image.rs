@@ -21,6 +21,7 @@ use crate::proto::cri_images::{ImageSpec, PullImageRequest};
 use crate::proto::cri_images_grpc::IMAGE_SERVICE_PULL_IMAGE;
 use crate::runtime::adapter::{Call, Change, RtResult, RuntimeError};
 use crate::runtime::shared::calls::apart;
+use crate::runtime::shared::platform::Machine;
 
 /// Between two looks at how far a pull is.
 const LOOK: Duration = Duration::from_millis(200);
@@ -198,9 +199,9 @@ fn part(index: &Manifest, image: &str, depth: usize) -> RtResult<Descriptor> {
     if depth == 0 {
         return Err(failed(image, "its indexes lie in each other too deep"));
     }
-    let own = index.for_this_machine();
-    own.map(super::documents::Reference::descriptor)
-        .ok_or_else(|| failed(image, &format!("it has no part for linux on {}", std::env::consts::ARCH)))
+    let machine = Machine::this();
+    let own = index.part_for(&machine).map(super::documents::Reference::descriptor);
+    own.ok_or_else(|| failed(image, &format!("it has no part for {}", machine.name())))
 }
 
 /// What of the image in our namespace this machine runs.

@@ -12,6 +12,7 @@ pub(super) mod durable;
 pub(super) mod fields;
 pub(super) mod json;
 pub(super) mod owned;
+pub(super) mod platform;
 pub(super) mod program;
 pub(super) mod resize;
 pub(super) mod tiny;

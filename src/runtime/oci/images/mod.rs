@@ -4,14 +4,14 @@
 //!
 //! 1. Its reference is read (`reference`): a place, or a name, which is completed as engines do.
 //! 2. A layout with it is found (`sources`), and opened as a folder or an archive (`blobs`).
-//! 3. Its manifest for this machine is found in the layout's indexes (`resolve`, `platform`), every document held against
-//!    its digest before it is read.
+//! 3. Its manifest for this machine is found in the layout's indexes (`resolve`), every document held against its digest
+//!    before it is read.
 //! 4. Each layer that the store does not have is read once for its digest, then unpacked (`layer`) through its
 //!    compression (`decode`) and its tar (`entries`) into a folder beside (`place`, `beneath`), held against what the
 //!    configuration says of it, synced, and renamed.
 //! 5. The image and its name are recorded (`records`).
 //!
-//! References: `oci:/abs/folder[:tag]` and `oci-archive:/abs/file.tar[:tag]` (also gzipped) name a layout. Any other is
+//! References: `oci:/abs/folder[:name]` and `oci-archive:/abs/file.tar[:name]` (also gzipped) name a layout. Any other is
 //! `[host/]path[:tag][@sha256:…]`, and is looked for in the store, in the configured folders of layouts, and in its
 //! registry, which `skopeo` asks. In a folder of layouts an image is found by a file's or folder's name (the reference with
 //! `_` for `/`, `:` and `@`, then `.tar`, `.tar.gz`, `.tgz`, `.oci` or nothing), or else by the annotation
@@ -34,7 +34,6 @@ mod layer;
 mod limits;
 mod mount;
 mod place;
-mod platform;
 mod records;
 mod reference;
 mod resolve;

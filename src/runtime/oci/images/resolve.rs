@@ -13,7 +13,7 @@ use super::decode;
 use super::digest::Digest;
 use super::fault::{Fault, Outcome};
 use super::limits::ImageLimits;
-use super::platform::{Machine, Wanted};
+use crate::runtime::shared::platform::{Machine, Wanted};
 
 /// The most indexes one in another.
 const DEEPEST: usize = 4;

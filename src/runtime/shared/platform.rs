@@ -6,7 +6,7 @@ use oci_spec::image::{ImageConfiguration, Platform};
 
 /// A machine, in the words of images.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Machine {
+pub struct Machine {
     architecture: String,
     /// Of Arm alone: what it runs, best first.
     variants: Vec<&'static str>,
@@ -14,9 +14,12 @@ pub(super) struct Machine {
 
 /// What a machine must run for an image.
 #[derive(Debug)]
-pub(super) struct Wanted {
+pub struct Wanted {
+    /// Go's word.
     pub os: String,
+    /// Go's word.
     pub architecture: String,
+    /// `None` and empty: the base.
     pub variant: Option<String>,
 }
 
@@ -28,7 +31,7 @@ impl Machine {
     }
 
     /// `architecture` as Rust names it, `machine` as the kernel does.
-    fn of(architecture: &str, machine: &str) -> Self {
+    pub fn of(architecture: &str, machine: &str) -> Self {
         let variants: &[&str] = match (architecture, machine) {
             ("aarch64", _) => &["v8"],
             ("arm", "armv6l") => &["v6", "v5"],
