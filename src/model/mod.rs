@@ -11,5 +11,6 @@ pub mod resources;
 pub mod schedule;
 pub mod security;
 pub mod state;
+pub mod subnet;
 pub mod text;
 pub mod workload;

@@ -1,10 +1,9 @@
 //! What settings of engines have to be.
 
-use std::net::Ipv4Addr;
-
 use super::{Violation, not_absolute, within};
 use crate::config::runtimes::Runtimes;
 use crate::config::units::size_text;
+use crate::model::subnet::Subnet;
 
 /// Engines that can be named in `runtimes.preference`, each with what switches it on.
 const ENGINES: [(&str, &str); 5] = [
@@ -17,12 +16,6 @@ const ENGINES: [(&str, &str); 5] = [
 
 fn names() -> String {
     ENGINES.map(|(name, _)| name).join(", ")
-}
-
-fn is_pool(text: &str) -> bool {
-    let Some((address, bits)) = text.split_once('/') else { return false };
-    let (Ok(address), Ok(bits)) = (address.parse::<Ipv4Addr>(), bits.parse::<u32>()) else { return false };
-    (8..=24).contains(&bits) && u32::from(address) & (u32::MAX >> bits) == 0
 }
 
 /// Checks the settings of engines.
@@ -64,7 +57,7 @@ pub(super) fn check(runtimes: &Runtimes, warnings: &mut Vec<String>) -> Result<(
     }
     check_namespace(&runtimes.containerd.namespace)?;
     within("runtimes.oci.image_bytes", runtimes.oci.image_bytes, 1 << 20..=1 << 40, size_text)?;
-    if !is_pool(&runtimes.oci.bridge_pool) {
+    if !Subnet::parse(&runtimes.oci.bridge_pool).is_some_and(Subnet::has_rooms) {
         let what =
             format!("'{}' is no range of IPv4 addresses from /8 to /24, as 10.90.0.0/16", runtimes.oci.bridge_pool);
         return Err(Violation::of("runtimes.oci.bridge_pool", what));

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::address::Subnet;
 use super::io_error;
+use crate::model::subnet::Subnet;
 use crate::model::workload::PortSpec;
 use crate::runtime::adapter::{RtResult, RuntimeError};
 use crate::runtime::shared::durable;

@@ -31,13 +31,13 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant, SystemTime};
 
-use self::address::Subnet;
 use self::kept::{DEFAULT, Kept, Member, Network};
 use self::netavark::Programs;
 use super::adapter::{Call, Change, ContainerConfig, NetworkSpec, RtResult, RuntimeError, unsupported};
 use super::shared::calls::{apart, late};
 use super::shared::owned::{is_ours, owner_of};
 use crate::cancel::Urge;
+use crate::model::subnet::Subnet;
 use crate::model::workload::{NetworkMode, PortSpec};
 
 /// Between two tries for its turn of whoever sets something up.

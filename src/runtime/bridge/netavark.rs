@@ -12,9 +12,9 @@ use std::process::Command;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::address::Subnet;
 use super::kept::{Member, Network};
 use super::{io_error, namespace};
+use crate::model::subnet::Subnet;
 use crate::model::workload::{PortSpec, Protocol};
 use crate::runtime::adapter::{Call, RtResult, RuntimeError};
 use crate::runtime::shared::program;
