@@ -5,7 +5,8 @@
 //! DIR/networks/NAME.json   a network: its number, subnet and labels
 //! DIR/members/ID.json      a container: its networks, its address in each, and its ports
 //! RUN_DIR/netns/ID         its network namespace, until the next boot
-//! RUN_DIR/netns/ID.json    what netavark was told, from before it is told until it has taken it down
+//! RUN_DIR/netns/ID.json    what netavark was told, from before it is told until it has taken that down: until then it is
+//!                          taken down again before the next set-up, and before its own
 //! RUN_DIR/dns/             aardvark-dns's files
 //! ```
 //!
@@ -237,11 +238,19 @@ impl Bridges {
     pub fn connect(&self, call: &Call, id: &str, is_live: impl Fn(&str) -> bool) -> RtResult<()> {
         let Some(member) = self.kept.member(id)? else { return Ok(()) };
         let programs = self.programs()?;
+        let begun = Instant::now();
         let _turn = self.turn(call, "start")?;
-        if self.is_up(id) {
+        if self.is_told(id) && namespace::is_there(&self.netns(id)) {
             return Ok(());
         }
-        for other in self.up().into_iter().filter(|other| other != id && !is_live(other)) {
+        for other in self.told_of() {
+            // One that is no member any more was removed.
+            if other != id && is_live(&other) && self.kept.member(&other)?.is_some() {
+                continue;
+            }
+            if call.deadline.is_over() {
+                return Err(late("start", begun));
+            }
             self.take_down(&programs, &other);
         }
         for port in &member.ports {
@@ -266,20 +275,20 @@ impl Bridges {
 
     /// A port that another process has would be taken from it without a word.
     fn check_port(&self, port: &PortSpec) -> RtResult<()> {
-        let taken = |by: String| RuntimeError::Engine {
+        let refused = |why: &str| RuntimeError::Engine {
             engine: self.config.engine.to_owned(),
             op: "start".to_owned(),
             code: 1,
-            message: format!("the host's {} is taken{by}", address::told(port)),
+            message: format!("the host's {} {why}", address::told(port)),
         };
         for (id, other) in self.kept.members()? {
-            if other.ports.iter().any(|other| address::clash(other, port)) && self.is_up(&id) {
-                return Err(taken(format!(" by container '{}'", other.name)));
+            if other.ports.iter().any(|other| address::clash(other, port)) && self.is_told(&id) {
+                return Err(refused(&format!("is taken by container '{}'", other.name)));
             }
         }
         match address::try_to_bind(port) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(taken(String::new())),
-            Err(error) => Err(taken(format!(": {error}"))),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(refused("is taken")),
+            Err(error) => Err(refused(&format!("cannot be had: {error}"))),
             Ok(()) => Ok(()),
         }
     }
@@ -291,11 +300,11 @@ impl Bridges {
 
     /// Takes down the network of a container that has ended, where it has this set-up still; nothing where it is down.
     pub fn disconnect(&self, id: &str, set_up: u64) {
-        if !self.is_up(id) {
+        if !self.is_told(id) {
             return;
         }
         apart(|call| match self.programs().and_then(|programs| Ok((programs, self.turn(call, "stop")?))) {
-            Ok((programs, _turn)) if self.is_up(id) && self.set_up_of(id) == set_up => self.take_down(&programs, id),
+            Ok((programs, _turn)) if self.is_told(id) && self.set_up_of(id) == set_up => self.take_down(&programs, id),
             Ok(_) => {}
             Err(error) => log::warn!("the network of container '{id}' stays: {error}"),
         });
@@ -303,20 +312,18 @@ impl Bridges {
 
     fn take_down(&self, programs: &Programs, id: &str) {
         let (file, netns) = (self.told(id), self.netns(id));
-        let taken_down = apart(|call| {
-            // After a restart of this daemon in a mount namespace of its own it is gone, and netavark wants one.
-            let made_again = !namespace::is_there(&netns);
-            if made_again {
-                namespace::make(&netns)?;
-            }
-            let outcome = programs.take_down(call, &self.dns(), &file, &netns);
-            if made_again { Ok(()) } else { outcome }
-        });
-        if let Err(error) = taken_down {
-            log::warn!("the network of container '{id}' is not all gone: {error}");
-        }
+        // After a restart of this daemon in a mount namespace of its own it is gone, and netavark wants one, in which it
+        // then misses the container's link.
+        let is_there = namespace::is_there(&netns);
+        let made = if is_there { Ok(()) } else { namespace::make(&netns) };
+        let taken_down = made.and_then(|()| apart(|call| programs.take_down(call, &self.dns(), &file, &netns)));
         namespace::remove(&netns);
-        let _ = fs::remove_file(file);
+        match taken_down {
+            Err(error) if is_there || !matches!(error, RuntimeError::Engine { .. }) => {
+                log::warn!("the network of container '{id}' is not all gone, which is tried again: {error}");
+            }
+            Ok(()) | Err(_) => drop(fs::remove_file(file)),
+        }
     }
 
     /// Forgets a container that is removed.
@@ -338,12 +345,13 @@ impl Bridges {
         self.config.run_dir.join("dns")
     }
 
-    fn is_up(&self, id: &str) -> bool {
+    /// Whether netavark was told of it, and has not taken that down.
+    fn is_told(&self, id: &str) -> bool {
         self.told(id).exists()
     }
 
-    /// The ids of all that is set up.
-    fn up(&self) -> Vec<String> {
+    /// The ids of all of which netavark was told.
+    fn told_of(&self) -> Vec<String> {
         let entries = fs::read_dir(self.config.run_dir.join("netns")).into_iter().flatten().flatten();
         let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
         names.filter_map(|name| name.strip_suffix(".json").map(str::to_owned)).collect()

@@ -9,7 +9,7 @@ use crate::runtime::double::{call, config};
 
 const LONG: Duration = Duration::from_secs(30);
 
-/// Bridges over a netavark that writes down what it is asked and fails as long as there is a file `fails`.
+/// Bridges over a netavark that writes down what it is asked and fails at what is in the file `fails`.
 struct Rig {
     dir: tempfile::TempDir,
     bridges: Bridges,
@@ -24,7 +24,7 @@ impl Rig {
         let script = format!(
             "#!/bin/sh\nfor word in \"$@\"; do case $word in setup|teardown) verb=$word;; esac; last=$word; done\n\
              echo \"$verb $(basename $last)\" >>{0}/asked\n\
-             if [ -e {0}/fails ] && [ $verb = setup ]; then echo '{{\"error\":\"no such luck\"}}'; exit 1; fi\n",
+             if [ -e {0}/fails ] && grep -qx $verb {0}/fails; then echo '{{\"error\":\"no such luck\"}}'; exit 1; fi\n",
             root.display()
         );
         for (name, text) in [("netavark", script.as_str()), ("aardvark-dns", "")] {
@@ -59,6 +59,10 @@ impl Rig {
 
     fn connect(&self, id: &str) -> RtResult<()> {
         self.bridges.connect(&self.call(), id, |other| !other.starts_with("dead"))
+    }
+
+    fn fail_at(&self, verb: &str) {
+        fs::write(self.dir.path().join("fails"), format!("{verb}\n")).unwrap();
     }
 
     /// What netavark was asked since the last look.
@@ -165,7 +169,7 @@ fn start_sets_up_once_and_the_end_takes_down() {
 fn failed_set_up_leaves_nothing_and_says_why() {
     let rig = Rig::new("10.90.0.0/16");
     rig.join("1", NetworkMode::Bridge, &[]).unwrap();
-    fs::write(rig.dir.path().join("fails"), "").unwrap();
+    rig.fail_at("setup");
     let error = rig.connect("1").unwrap_err().to_string();
     assert!(error.contains("no such luck"), "{error}");
     assert_eq!(rig.asked(), ["setup 1", "teardown 1"]);
@@ -196,9 +200,43 @@ fn port_is_one_container_s_until_it_has_ended() {
 #[test]
 fn networks_that_cannot_be_proved_are_refused_with_the_reason() {
     let rig = Rig::new("10.90.0.0/16");
-    fs::write(rig.dir.path().join("fails"), "").unwrap();
+    rig.fail_at("setup");
     for error in [rig.bridges.prove(&rig.call()).unwrap_err(), rig.ensure("net", "here").unwrap_err()] {
         assert!(matches!(&error, RuntimeError::Unsupported { what, .. } if what.contains("no such luck")), "{error}");
     }
     assert!(rig.join("1", NetworkMode::Bridge, &[]).is_err());
+}
+
+#[test]
+fn network_that_was_not_taken_down_is_before_the_next_set_up_and_its_port_is_not_free_until_then() {
+    let rig = Rig::new("10.90.0.0/16");
+    let number = std::net::TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port();
+    for id in ["dead", "2"] {
+        rig.join(id, NetworkMode::Bridge, &[port(number)]).unwrap();
+    }
+    rig.connect("dead").unwrap();
+    rig.fail_at("teardown");
+    rig.bridges.disconnect("dead", rig.bridges.set_up_of("dead"));
+    assert_eq!(rig.asked(), ["setup dead", "teardown dead"]);
+    assert_eq!(rig.netns(), ["dead.json"], "what it was told is kept");
+    rig.connect("2").unwrap();
+    assert_eq!(rig.asked(), ["teardown dead", "setup 2"]);
+    // Its own start begins with that too.
+    rig.bridges.disconnect("2", rig.bridges.set_up_of("2"));
+    rig.connect("2").unwrap();
+    assert_eq!(rig.asked(), ["teardown 2", "teardown 2", "setup 2"]);
+}
+
+#[test]
+fn start_whose_time_is_over_takes_nothing_down() {
+    let rig = Rig::new("10.90.0.0/16");
+    for id in ["dead", "2"] {
+        rig.join(id, NetworkMode::Bridge, &[]).unwrap();
+    }
+    rig.connect("dead").unwrap();
+    rig.asked();
+    let over = call(&rig.cancel, Duration::ZERO);
+    let late = rig.bridges.connect(&over, "2", |_| false);
+    assert!(matches!(late, Err(RuntimeError::Timeout { .. })), "{late:?}");
+    assert_eq!(rig.asked(), [""; 0]);
 }

@@ -43,11 +43,10 @@ pub(super) struct Bus {
 }
 
 /// What one subscriber has not read.
-#[derive(Default)]
 struct Queue {
     events: Mutex<VecDeque<EngineEvent>>,
     /// Makes the subscriber's end readable.
-    waker: Option<UnixStream>,
+    waker: UnixStream,
 }
 
 impl Queue {
@@ -57,7 +56,7 @@ impl Queue {
 
     fn wake(&self) {
         // Where it is full, the subscriber is awake already.
-        let _ = self.waker.as_ref().map(|mut waker| waker.write(&[0]));
+        let _ = (&self.waker).write(&[0]);
     }
 }
 
@@ -128,7 +127,7 @@ impl Bus {
         let (waker, woken) = UnixStream::pair()?;
         waker.set_nonblocking(true)?;
         woken.set_nonblocking(true)?;
-        let queue = Arc::new(Queue { waker: Some(waker), ..Queue::default() });
+        let queue = Arc::new(Queue { events: Mutex::default(), waker });
         self.queues.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&queue));
         Ok((queue, woken))
     }

@@ -258,6 +258,9 @@ impl Engine {
         for record in self.records.all() {
             let was_started = self.records.run(&record.id).is_ok_and(|run| run.is_some());
             if !self.is_alive(&record) {
+                if !was_started {
+                    self.disconnect(&record.id);
+                }
                 continue;
             }
             if was_started {

@@ -267,6 +267,10 @@ impl RuntimeAdapter for Oci {
         self.0.restore(call, id, image, to)
     }
 
+    fn discard_checkpoint(&self, call: &Call, id: &str) -> RtResult<Change> {
+        self.0.give_up(call, id)
+    }
+
     fn ensure_network(&self, call: &Call, network: &NetworkSpec) -> RtResult<Change> {
         self.0.check(call, "network create")?;
         self.0.bridges.ensure(call, network)

@@ -7,14 +7,15 @@ use super::Engine;
 use super::events::CHECKPOINTED;
 use super::record::{Record, kept};
 use crate::model::workload::NetworkMode;
-use crate::runtime::adapter::{Call, ContainerConfig, RtResult, RuntimeError};
+use crate::runtime::adapter::{Call, Change, ContainerConfig, RtResult, RuntimeError};
 use crate::runtime::bridge::Attachment;
 use crate::runtime::specification::Bind;
 
 impl Engine {
     /// Sets up the network of a container that is about to run.
     pub(super) fn connect(&self, call: &Call, id: &str) -> RtResult<()> {
-        let is_live = |other: &str| self.records.find(other).is_some_and(|other| self.needs_network(&other));
+        // One whose record cannot be read may run.
+        let is_live = |other: &str| self.records.find(other).is_none_or(|other| self.needs_network(&other));
         self.bridges.connect(call, id, is_live)
     }
 
@@ -28,6 +29,14 @@ impl Engine {
         if let Some(record) = self.records.find(id).filter(|record| !self.needs_network(record)) {
             self.bridges.disconnect(&record.id, self.bridges.set_up_of(&record.id));
         }
+    }
+
+    /// Takes down the network of a container whose checkpoint is given up: it has ended by that.
+    pub(super) fn give_up(&self, call: &Call, id: &str) -> RtResult<Change> {
+        self.check(call, "stop")?;
+        let record = self.records.get(id)?;
+        self.bridges.disconnect(&record.id, self.bridges.set_up_of(&record.id));
+        Ok(Change::Unchanged)
     }
 
     /// Its addresses on bridges.
@@ -70,7 +79,7 @@ pub(super) fn files(folder: &Path, config: &ContainerConfig, attachment: Option<
 /// The servers of its networks, or the host's as far as they can be reached from a bridge.
 fn resolvers(attachment: &Attachment) -> String {
     if attachment.name_servers.is_empty() {
-        let hosts = crate::cgroup::text(Path::new("/etc/resolv.conf")).unwrap_or_default();
+        let hosts = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
         let is_local =
             |line: &&str| line.starts_with("nameserver") && (line.contains(" 127.") || line.contains(" ::1"));
         return hosts.lines().filter(|line| !is_local(line)).map(|line| format!("{line}\n")).collect();

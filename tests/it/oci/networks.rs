@@ -156,3 +156,16 @@ fn woken_container_has_its_address_and_its_port() {
     rig.done(on_target(Verb::VERB_TERMINATE, "w"));
     assert!(!rules().contains("8080"));
 }
+
+#[test]
+fn port_of_a_hibernated_container_that_is_stopped_is_free() {
+    let rig = Rig::new();
+    rig.done(launch(&document("w", RUNS, &published(), "")));
+    rig.done(on_target(Verb::VERB_HIBERNATE, "w"));
+    let refused = rig.daemon.execute(launch(&serving("x", "page", &published())));
+    assert!(refused.is_err(), "it is to have it again once it is woken");
+    rig.done(on_target(Verb::VERB_STOP, "w"));
+    assert!(!rules().contains("8080"));
+    rig.done(launch(&serving("x", "page", &published())));
+    assert_eq!(await_page(PORT), "page");
+}
