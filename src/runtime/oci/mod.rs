@@ -282,13 +282,13 @@ impl RuntimeAdapter for Oci {
     }
 
     fn ensure_volume(&self, call: &Call, volume: &VolumeSpec) -> RtResult<Change> {
-        self.0.check(call, "volume")?;
+        self.0.check(call, "volume create")?;
         self.0.volumes.ensure(volume)
     }
 
     fn remove_volume(&self, call: &Call, name: &str) -> RtResult<Change> {
-        self.0.check(call, "volume")?;
-        self.0.volumes.remove(name)
+        self.0.check(call, "volume remove")?;
+        self.0.remove_volume(name)
     }
 
     fn list_leftovers(&self, call: &Call, workload: &str) -> RtResult<Leftovers> {

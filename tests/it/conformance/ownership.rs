@@ -15,6 +15,7 @@ pub const CASES: &[Case] = &[
     with(has_networks, "foreign_network_is_neither_taken_nor_removed", foreign_network),
     with(has_networks, "container_in_a_network_that_is_not_there_is_refused", absent_network),
     case("volume_and_its_content_outlive_the_container", volume_outlives),
+    case("volume_that_a_container_has_is_not_removed", volume_in_use),
     case("foreign_volume_is_neither_taken_nor_removed", foreign_volume),
     with(has_pods, "pod_is_made_once_and_removed_after_its_members", pod_life),
     with(has_pods, "stopped_pod_comes_back_with_its_first_member", stopped_pod),
@@ -116,6 +117,26 @@ fn volume_outlives(subject: &Subject) {
     let empty = subject.run_to_end(&with_volume(&Behaviour::Read("/data/file")));
     assert_ne!(empty.code, Some(0), "a volume that was removed and made again has its old content");
     assert_eq!(adapter.remove_container(&subject.call(), &empty.id, true), Ok(Change::Changed));
+}
+
+fn volume_in_use(subject: &Subject) {
+    let name = subject.name("vol");
+    let adapter = &subject.adapter;
+    adapter.ensure_volume(&subject.call(), &volume(subject, &name)).unwrap();
+    let mut config = subject.config(&subject.name("user"), &Behaviour::Write("/data/file", "kept"));
+    let source = MountSource::Volume(name.clone(), String::new());
+    config.mounts = vec![Mount { source, path: "/data".into(), read_only: false }];
+    let user = subject.run_to_end(&config);
+    // Also where the container has ended: it may be started again.
+    let refused = adapter.remove_volume(&subject.call(), &name);
+    assert!(matches!(refused, Err(RuntimeError::InvalidState { .. })), "{refused:?}");
+    assert_eq!(adapter.remove_container(&subject.call(), &user.id, true), Ok(Change::Changed));
+    config.name = subject.name("reader");
+    config.spec.command = (subject.command)(&Behaviour::Read("/data/file"));
+    let reader = subject.run_to_end(&config);
+    assert_eq!(reader.stdout.trim(), "kept", "{}", reader.stderr);
+    assert_eq!(adapter.remove_container(&subject.call(), &reader.id, true), Ok(Change::Changed));
+    assert_eq!(adapter.remove_volume(&subject.call(), &name), Ok(Change::Changed));
 }
 
 fn foreign_volume(subject: &Subject) {
