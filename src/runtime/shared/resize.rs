@@ -3,6 +3,7 @@
 //! Engines answer that they have done it and have not: what they tell of a container afterwards is what they were asked
 //! for, or what it was made with.
 
+use std::fs;
 use std::path::PathBuf;
 
 use super::calls::not_allowed;
@@ -74,21 +75,26 @@ fn resize_in(
         None => Ok(Change::Changed),
         Some(field) => Err(unsupported(&container.engine, format!("changing resources.{field} of what runs"))),
     });
-    if told.is_err()
-        && let Err(error) = tell(&group.resized(restored(&before, &wanted)))
-    {
-        log::warn!("container '{}': limits that were changed in part stay so: {error}", container.name);
+    if told.is_err() {
+        let back = tell(&group.resized(restored(&before, &wanted, groups)))
+            .and_then(|()| group.restore_weight(&before, &wanted));
+        if let Err(error) = back {
+            log::warn!("container '{}': limits that were changed in part stay so: {error}", container.name);
+        }
     }
     told
 }
 
-/// What was there before, as far as it was to be changed.
-fn restored(before: &Limits, wanted: &Limits) -> Limits {
+/// What was there before, as far as it was to be changed; a weight of version 2 is no share that engines take.
+fn restored(before: &Limits, wanted: &Limits, groups: &Cgroups) -> Limits {
     // -1 is without limit for engines as for the kernel.
     let back = |before: Option<i64>, wanted: Option<i64>| wanted.map(|_| before.unwrap_or(-1));
     Limits {
         cpu: wanted.cpu.map(|(_, period)| before.cpu.unwrap_or((-1, period))),
-        cpu_shares: wanted.cpu_shares.map(|_| before.cpu_shares.unwrap_or(DEFAULT_SHARES)),
+        cpu_shares: wanted
+            .cpu_shares
+            .filter(|_| !groups.is_unified("cpu"))
+            .map(|_| before.cpu_shares.unwrap_or(DEFAULT_SHARES)),
         memory: back(before.memory, wanted.memory),
         memory_reservation: back(before.memory_reservation, wanted.memory_reservation),
         pids: back(before.pids, wanted.pids),
@@ -183,6 +189,19 @@ impl Group<'_> {
         Some(cgroup::number(&self.file("memory", used)?)?.saturating_sub(cached))
     }
 
+    /// The weight of version 2 itself: which shares an engine made it of cannot be told.
+    fn restore_weight(&self, before: &Limits, wanted: &Limits) -> RtResult<()> {
+        let (true, Some(weight)) = (self.groups.is_unified("cpu") && wanted.cpu_shares.is_some(), before.cpu_shares)
+        else {
+            return Ok(());
+        };
+        let Some(file) = self.file("cpu", "cpu.weight") else { return Ok(()) };
+        fs::write(&file, weight.to_string()).map_err(|error| RuntimeError::Io {
+            what: format!("writing '{}'", file.display()),
+            reason: error.to_string(),
+        })
+    }
+
     fn resized(&self, limits: Limits) -> Resized {
         let room = match self.groups.is_unified("memory") {
             true => self.signed("memory", "", "memory.swap.max"),
@@ -200,7 +219,6 @@ impl Group<'_> {
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
-    use std::fs;
 
     use super::*;
 
@@ -276,15 +294,17 @@ mod tests {
     #[test]
     fn what_takes_no_effect_is_refused_by_name_and_the_rest_taken_back() {
         let tree = Tree::new();
-        let asked = Resources { cpu_millis: Some(500), pids: Some(9), ..Resources::default() };
+        let asked = Resources { cpu_millis: Some(500), cpu_shares: Some(512), pids: Some(9), ..Resources::default() };
         let tell = |resized: &Resized| {
+            tree.write("cpu.weight", "20");
             let pids = resized.limits.pids.unwrap();
             tree.write("pids.max", if pids < 0 { "max".to_owned() } else { pids.to_string() }.as_str());
             Ok(())
         };
         let error = resize_in(&tree.groups(), &running(), &asked, tell).unwrap_err();
         assert_eq!(error, unsupported("some", "changing resources.cpu_millis of what runs"));
-        assert_eq!(fs::read_to_string(tree.0.path().join("pids.max")).unwrap(), "max");
+        let has = |name: &str| fs::read_to_string(tree.0.path().join(name)).unwrap();
+        assert_eq!((has("pids.max"), has("cpu.weight")), ("max".to_owned(), "100".to_owned()));
     }
 
     #[test]
