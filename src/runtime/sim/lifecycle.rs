@@ -16,6 +16,7 @@ use crate::runtime::adapter::{
     Call, Change, ContainerConfig, ContainerInstance, ContainerStats, EngineEventKind, ListFilter, RtResult,
     RuntimeError, StopOptions,
 };
+use crate::runtime::shared::fields::limits;
 
 use super::config::SimOp;
 use super::faults::Passage;
@@ -228,6 +229,7 @@ impl Engine {
     }
 
     pub(super) fn resize(&self, call: &Call, id: &str, resources: &Resources) -> RtResult<Change> {
+        limits(resources)?;
         let passage = self.faults.enter(call, SimOp::Resize, &self.name_of(id))?;
         let change = self.change(|state, _| {
             let container = state.find_mut(id)?;
