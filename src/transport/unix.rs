@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, getsockopt, socket};
 use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
@@ -138,9 +139,11 @@ fn open(path: &Path, deadline: Deadline, cancel: &CancelToken) -> Result<UnixStr
     }
 }
 
-/// Whether anybody takes connections on the socket: one is opened and closed again.
-pub fn knock(path: &Path, deadline: Deadline, cancel: &CancelToken) -> io::Result<()> {
-    open(path, deadline, cancel).map(drop).map_err(Error::into_io)
+/// Whether anybody takes connections on the socket: one is opened and closed again. Gives the number of the process that
+/// listens; 0 for one of another namespace.
+pub fn knock(path: &Path, deadline: Deadline, cancel: &CancelToken) -> io::Result<i32> {
+    let stream = open(path, deadline, cancel).map_err(Error::into_io)?;
+    Ok(getsockopt(&stream, PeerCredentials)?.pid())
 }
 
 /// One connection.

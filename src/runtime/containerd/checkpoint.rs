@@ -13,7 +13,7 @@ use protobuf::MessageField;
 
 use super::lifecycle::{self, packed};
 use super::record::{self, Known};
-use super::{ENGINE, Place, logs};
+use super::{Place, logs};
 use crate::cancel::Urge;
 use crate::proto::containerd_runc::{CheckpointOptions as RuncCheckpoint, Options};
 use crate::proto::containerd_tasks::CheckpointTaskRequest;
@@ -171,7 +171,6 @@ fn told(error: RuntimeError, log: &Path) -> RuntimeError {
     let _ = fs::remove_file(log);
     match (error, reason) {
         (RuntimeError::Engine { engine, op, code, message }, Some(reason)) => {
-            debug_assert_eq!(engine, ENGINE);
             RuntimeError::Engine { engine, op, code, message: format!("{reason} ({message})") }
         }
         (other, _) => other,

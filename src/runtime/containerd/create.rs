@@ -1,11 +1,9 @@
 //! Creating a container: its image, a snapshot of it to write into, the specification, and the record, in this order.
 
 use std::collections::BTreeMap;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::PoisonError;
 
-use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use oci_spec::runtime::Spec;
 use protobuf::MessageField;
 
@@ -26,6 +24,7 @@ use crate::runtime::shared::calls::apart;
 use crate::runtime::shared::owned::taken;
 use crate::runtime::shared::volumes;
 use crate::runtime::specification::{self, Bind, ImageDefaults};
+use crate::transport::unix;
 
 /// containerd's runtime for runc.
 const RUNTIME: &str = "io.containerd.runc.v2";
@@ -68,7 +67,7 @@ pub(super) fn create(place: Place, call: &Call, config: &ContainerConfig) -> RtR
     if let Some(holder) = record::find(place.scope, call, &config.name)? {
         return Err(taken(&place.settings.node, &config.name, &holder.labels()));
     }
-    let binds = binds(place, config)?;
+    let binds = binds(place, call, config)?;
     let id = uuid::Uuid::now_v7().simple().to_string();
     let lease = Lease::begin(place.scope, call)?;
     let made = make(place, call, config, &id, &lease, binds)
@@ -206,10 +205,10 @@ fn cgroup(place: Place, id: &str) -> String {
 }
 
 /// What the container mounts from the node.
-fn binds(place: Place, config: &ContainerConfig) -> RtResult<Vec<Bind>> {
+fn binds(place: Place, call: &Call, config: &ContainerConfig) -> RtResult<Vec<Bind>> {
     for (index, mount) in config.mounts.iter().enumerate() {
         let MountSource::Volume(name, _) = &mount.source else { continue };
-        if place.volumes.is_in_memory(name)? && !sees_our_mounts(&place.settings.socket) {
+        if place.volumes.is_in_memory(name)? && !sees_our_mounts(&place.settings.socket, call) {
             let what =
                 format!("mounts[{index}]: volume '{name}' in memory, because it does not see this daemon's mounts");
             return Err(unsupported(ENGINE, what));
@@ -219,11 +218,10 @@ fn binds(place: Place, config: &ContainerConfig) -> RtResult<Vec<Bind>> {
 }
 
 /// Whether what listens on the socket is in the mount namespace of this process.
-fn sees_our_mounts(socket: &Path) -> bool {
+fn sees_our_mounts(socket: &Path, call: &Call) -> bool {
     let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
-    let peer = UnixStream::connect(socket).ok().and_then(|stream| getsockopt(&stream, PeerCredentials).ok());
-    let Some(peer) = peer.filter(|peer| peer.pid() > 0) else { return false };
-    namespace("self").is_some_and(|own| namespace(&peer.pid().to_string()) == Some(own))
+    let Ok(peer @ 1..) = unix::knock(socket, call.deadline, call.cancel) else { return false };
+    namespace("self").is_some_and(|own| namespace(&peer.to_string()) == Some(own))
 }
 
 /// Refuses to go on where a container has the volume.
