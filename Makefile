@@ -44,7 +44,7 @@ build: packages ## Build the daemon and actionctl, for working on them
 release: packages ## Build them for a vehicle
 	$(CARGO) build --locked --release --bins
 
-demo: build ## Show the daemon at work on a Podman of its own, and with no engine daemon
+demo: build ## Show the daemon at work on engines of its own, and with none
 	tests/rig/criu.sh
 	tests/rig/demo.sh "$(CARGO_TARGET_DIR)/debug"
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Shows the daemon on a Podman of its own: launch, progress, list, logs, a stop that waits, a refusal; then the same Package
-# on runc with no engine daemon, which is hibernated and woken where CRIU works.
+# on Docker and containerd, where they are installed, each of its own too, and on runc with no engine daemon, which is
+# hibernated and woken where CRIU works.
 # Everything lives in one temporary folder and is gone at the end, however it ends.
 # Usage: demo.sh FOLDER-OF-THE-PROGRAMS (with actioncontroller and actionctl in it).
 set -euo pipefail
@@ -8,7 +9,7 @@ set -euo pipefail
 programs=${1:?the folder with actioncontroller and actionctl}
 project=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d "${TMPDIR:-/tmp}/actioncontroller-demo.XXXXXX")
-podman_pid='' daemon_pid=''
+podman_pid='' containerd_pid='' docker_pid='' daemon_pid=''
 
 say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
 fail() { printf 'demo: %s\n' "$*" >&2; exit 1; }
@@ -55,7 +56,16 @@ clean_up() {
     "${podman_here[@]}" pod rm --all --force --time 0 >/dev/null 2>&1
     "${podman_here[@]}" rm --all --force --time 0 >/dev/null 2>&1
   fi
-  [ -z "$podman_pid" ] || end_process "$podman_pid" 10 2>/dev/null
+  for pid in "$podman_pid" "$docker_pid" "$containerd_pid"; do
+    [ -z "$pid" ] || end_process "$pid" 10 2>/dev/null
+  done
+  # Shims and the writers of output, whose command lines name the folder, where the end was not the planned one.
+  for process in /proc/[0-9]*; do
+    { words=$(tr '\0' ' ' <"$process/cmdline"); } 2>/dev/null
+    case $words in
+      *containerd-shim*"$work/"* | *container-log*"$work/"*) kill -KILL "${process#/proc/}" 2>/dev/null ;;
+    esac
+  done
   for container in "$work"/oci-run/*/; do
     [ ! -d "$container" ] || runc --root "$work/oci-run" delete --force "$(basename "$container")" 2>/dev/null
   done
@@ -98,6 +108,32 @@ wait_for 20 "Podman's socket" test -S "$work/podman.sock"
 mkdir "$work/images"
 "${podman_here[@]}" save --quiet --format oci-archive --output "$work/images/demo.tar" localhost/actioncontroller-demo:1
 
+# The usual archive, which Docker and containerd read.
+"${podman_here[@]}" save --quiet --output "$work/demo.tar" localhost/actioncontroller-demo:1
+
+engines=(podman)
+if command -v containerd >/dev/null && command -v ctr >/dev/null; then
+  say 'A containerd of our own'
+  mkdir "$work/containerd"
+  containerd --config /dev/null --root "$work/containerd/root" --state "$work/containerd/state" \
+    --address "$work/containerd.sock" >"$work/containerd.log" 2>&1 &
+  containerd_pid=$!
+  wait_for 20 containerd ctr --address "$work/containerd.sock" version
+  ctr --address "$work/containerd.sock" --namespace actioncontroller images import "$work/demo.tar"
+  engines+=(containerd)
+fi
+if command -v dockerd >/dev/null && command -v docker >/dev/null && [ -n "$containerd_pid" ]; then
+  say 'A Docker of our own'
+  dockerd --data-root "$work/docker/root" --exec-root "$work/docker/exec" --pidfile "$work/docker.pid" \
+    --host "unix://$work/docker.sock" --containerd "$work/containerd.sock" --bridge none --iptables=false \
+    >"$work/docker.log" 2>&1 &
+  docker_pid=$!
+  docker_here=(docker --host "unix://$work/docker.sock")
+  wait_for 30 Docker "${docker_here[@]}" version
+  "${docker_here[@]}" load --quiet --input "$work/demo.tar"
+  engines+=(docker)
+fi
+
 # Debian 13's CRIU, unpacked by tests/rig/criu.sh, where it is there.
 criu=${ACTIONCONTROLLER_CRIU_DIR:-$HOME/.cache/actioncontroller/criu}/bin
 [ ! -x "$criu/criu" ] || export PATH="$criu:$PATH"
@@ -110,9 +146,15 @@ state_dir: $work/state
 listen:
   unix: $work/actioncontroller.sock
 runtimes:
-  preference: [podman, oci]
+  preference: [$(IFS=,; echo "${engines[*]}"), oci]
   podman:
     socket: $work/podman.sock
+  docker:
+    enabled: $([ -n "$docker_pid" ] && echo true || echo false)
+    socket: $work/docker.sock
+  containerd:
+    enabled: $([ -n "$containerd_pid" ] && echo true || echo false)
+    socket: $work/containerd.sock
   oci:
     enabled: true
     runtime: runc
@@ -160,6 +202,17 @@ say 'Away with it'
 ctl terminate dashboard
 left=$("${podman_here[@]}" ps --all --quiet | wc -l)
 [ "$left" = 0 ] || fail "$left containers are left"
+
+for engine in "${engines[@]:1}"; do
+  say "The same Package on $engine"
+  ctl apply --runtime "$engine" -f "$project/config/examples/dashboard.yaml"
+  wait_for 20 "the meter's third kilometre" meter_has_counted
+  ctl ps
+  ctl stop dashboard
+  "$programs/actionctl" --address "unix://$work/actioncontroller.sock" ps -o json >"$work/ps.json"
+  grep -q '"exit_code": *7' "$work/ps.json" || { cat "$work/ps.json"; fail "the meter's exit code is not 7"; }
+  ctl terminate dashboard
+done
 
 say 'The same Package with no engine daemon, by runc under conmon'
 ctl apply --runtime oci -f "$project/config/examples/dashboard.yaml"
