@@ -37,6 +37,7 @@ use crate::runtime::oci::{Oci, OciConfig};
 use crate::runtime::podman::{Podman, PodmanConfig};
 use crate::runtime::registry::EngineRegistry;
 use crate::runtime::sim::SimRuntime;
+use crate::runtime::systemd::{Systemd, SystemdConfig};
 use crate::security::ceiling::Ceiling;
 use crate::storage::StateStore;
 use crate::storage::copies::{Copies, CopyKeeper};
@@ -286,6 +287,10 @@ fn engines(config: &Config, threads: &ChannelThreads) -> Result<EngineRegistry, 
         let oci = Oci::open(oci_config(config)).map_err(failed("runtimes.oci"))?;
         engines.register(hibernating(config, Arc::new(oci))?).map_err(failed("runtimes.oci"))?;
     }
+    if config.runtimes.systemd.enabled {
+        let systemd = Systemd::open(systemd_config(config)).map_err(failed("runtimes.systemd"))?;
+        engines.register(Arc::new(systemd)).map_err(failed("runtimes.systemd"))?;
+    }
     if config.runtimes.sim.enabled {
         let sim = SimRuntime::open(config.runtimes.sim.clone(), &config.node).map_err(failed("runtimes.sim"))?;
         engines.register(hibernating(config, Arc::new(sim))?).map_err(failed("runtimes.sim"))?;
@@ -339,11 +344,26 @@ fn ceiling(config: &Config) -> Ceiling {
     let oci = oci_config(config);
     let networks = oci.network_dir();
     let sockets = [&runtimes.podman.socket, &runtimes.docker.socket, &runtimes.containerd.socket];
-    let engines = sockets.into_iter().chain([&oci.run_dir, &networks]);
+    let systemd = systemd_config(config);
+    let bus = systemd.socket().unwrap_or_default();
+    // systemd's own socket, on which root is asked no further.
+    let private = std::path::PathBuf::from("/run/systemd/private");
+    let engines = sockets.into_iter().chain([&oci.run_dir, &networks, &systemd.unit_dir, &bus, &private]);
     let own = [&config.state_dir, &config.listen.unix].into_iter().chain(engines);
     let own = own.chain(&config.policy.folders).filter(|path| !path.as_os_str().is_empty());
     ceiling.denied_host_paths.extend(own.map(|path| path.display().to_string()));
     ceiling
+}
+
+fn systemd_config(config: &Config) -> SystemdConfig {
+    let given = &config.runtimes.systemd;
+    let usual = SystemdConfig::default();
+    SystemdConfig {
+        node: config.node.clone(),
+        dir: config.state_dir.join("systemd"),
+        bus: if given.bus.is_empty() { usual.bus } else { given.bus.clone() },
+        unit_dir: if given.unit_dir.as_os_str().is_empty() { usual.unit_dir } else { given.unit_dir.clone() },
+    }
 }
 
 fn oci_config(config: &Config) -> OciConfig {

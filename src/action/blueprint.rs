@@ -99,7 +99,9 @@ impl Blueprint<'_> {
     }
 
     fn hostname(&self) -> String {
-        let shares_host = self.spec.network == NetworkMode::Host;
+        // A unit's text says all by itself.
+        let is_unit = self.spec.all_containers().any(|container| !container.unit.is_empty());
+        let shares_host = is_unit || self.spec.network == NetworkMode::Host;
         match self.spec.hostname.as_str() {
             "" if shares_host => String::new(),
             "" => self.spec.name.clone(),

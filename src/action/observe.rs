@@ -280,6 +280,9 @@ fn needs(spec: &WorkloadSpec, own_node: &str) -> Vec<Need> {
     if spec.all_containers().any(|container| is_limited(&container.resources)) {
         needs.push(Need::ResourceLimits);
     }
+    if spec.all_containers().any(|container| !container.image.is_empty()) {
+        needs.push(Need::ImagePull);
+    }
     if spec.all_containers().any(|container| !container.rootfs.is_empty()) {
         needs.push(Need::Rootfs);
     }

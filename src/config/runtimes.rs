@@ -21,6 +21,8 @@ pub struct Runtimes {
     pub containerd: Containerd,
     /// crun or runc with no engine daemon.
     pub oci: Oci,
+    /// The node's systemd.
+    pub systemd: Systemd,
     /// The simulator.
     pub sim: SimConfig,
 }
@@ -33,6 +35,7 @@ impl Default for Runtimes {
             docker: Docker::default(),
             containerd: Containerd::default(),
             oci: Oci::default(),
+            systemd: Systemd::default(),
             sim: SimConfig::default(),
         }
     }
@@ -80,6 +83,18 @@ impl Default for Containerd {
     fn default() -> Self {
         Self { enabled: false, socket: PathBuf::new(), namespace: "actioncontroller".to_owned() }
     }
+}
+
+/// The node's own systemd, over D-Bus.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Systemd {
+    /// Use it.
+    pub enabled: bool,
+    /// The bus that it is on, a socket's path or an address as D-Bus writes them; empty: the system's.
+    pub bus: String,
+    /// Where unit files are written; empty: `/run/systemd/system`.
+    pub unit_dir: PathBuf,
 }
 
 /// crun or runc, with no engine daemon.

@@ -187,8 +187,16 @@ fn values_out_of_range_and_contradictions_name_the_line_that_gave_them() {
             "1: listen.unix: listen.unix and listen.tcp are both empty: nobody could ask for anything",
         ),
         (
+            "runtimes: {systemd: {enabled: true, bus: \"tcp:host=h\"}}",
+            "1: runtimes.systemd.bus: 'tcp:host=h' is neither an absolute path nor an address of a unix socket (unix:path=)",
+        ),
+        (
+            "runtimes: {systemd: {unit_dir: run/systemd}}",
+            "1: runtimes.systemd.unit_dir: must be a path that starts with '/', not 'run/systemd'",
+        ),
+        (
             "runtimes: {preference: [dokcer]}",
-            "1: runtimes.preference: there is no engine 'dokcer'; the engines are podman, docker, containerd, oci, sim",
+            "1: runtimes.preference: there is no engine 'dokcer'; the engines are podman, docker, containerd, oci, systemd, sim",
         ),
         (
             "runtimes: {containerd: {namespace: k8s.io}}",

@@ -118,23 +118,31 @@ impl Connector for UnixConnector {
 /// one case to wait for: a peer that does not accept.
 fn open(path: &Path, deadline: Deadline, cancel: &CancelToken) -> Result<UnixStream, Error> {
     let address = UnixAddr::new(path).map_err(io::Error::from)?;
+    open_socket(&address, deadline, cancel).map_err(|error| match error.kind() {
+        io::ErrorKind::TimedOut => Error::Timeout(Timeout::Connect),
+        _ => error.into(),
+    })
+}
+
+/// As [`open`]; the end of the time is `TimedOut`, a cancel `ConnectionAborted`.
+pub(super) fn open_socket(address: &UnixAddr, deadline: Deadline, cancel: &CancelToken) -> io::Result<UnixStream> {
     loop {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None).map_err(io::Error::from)?;
-        match connect(fd.as_raw_fd(), &address) {
+        let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+        match connect(fd.as_raw_fd(), address) {
             Ok(()) => {
                 let stream = UnixStream::from(fd);
                 stream.set_nonblocking(false)?;
                 return Ok(stream);
             }
             Err(Errno::EAGAIN | Errno::EINTR) => {}
-            Err(errno) => return Err(io::Error::from(errno).into()),
+            Err(errno) => return Err(errno.into()),
         }
         if deadline.is_over() {
-            return Err(Error::Timeout(Timeout::Connect));
+            return Err(io::ErrorKind::TimedOut.into());
         }
         if cancel.wait(Urge::Cancel, deadline.at_most(CONNECT_RETRY)) == Urge::Cancel {
-            return Err(io::Error::from(io::ErrorKind::ConnectionAborted).into());
+            return Err(io::ErrorKind::ConnectionAborted.into());
         }
     }
 }

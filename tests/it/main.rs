@@ -28,6 +28,7 @@ mod recovery;
 mod restarts;
 mod storage;
 mod support;
+mod systemd;
 mod tidy;
 mod unit_file;
 mod yocto;

@@ -6,11 +6,12 @@ use crate::config::units::size_text;
 use crate::model::subnet::Subnet;
 
 /// Engines that can be named in `runtimes.preference`, each with what switches it on.
-const ENGINES: [(&str, &str); 5] = [
+const ENGINES: [(&str, &str); 6] = [
     ("podman", "runtimes.podman.enabled"),
     ("docker", "runtimes.docker.enabled"),
     ("containerd", "runtimes.containerd.enabled"),
     ("oci", "runtimes.oci.enabled"),
+    ("systemd", "runtimes.systemd.enabled"),
     ("sim", "runtimes.sim.enabled"),
 ];
 
@@ -34,6 +35,7 @@ pub(super) fn check(runtimes: &Runtimes, warnings: &mut Vec<String>) -> Result<(
             "docker" => runtimes.docker.enabled,
             "containerd" => runtimes.containerd.enabled,
             "oci" => runtimes.oci.enabled,
+            "systemd" => runtimes.systemd.enabled,
             _ => runtimes.sim.enabled,
         };
         if !is_on {
@@ -49,6 +51,7 @@ pub(super) fn check(runtimes: &Runtimes, warnings: &mut Vec<String>) -> Result<(
         ("runtimes.docker.socket", &runtimes.docker.socket),
         ("runtimes.containerd.socket", &runtimes.containerd.socket),
         ("runtimes.oci.run_dir", &runtimes.oci.run_dir),
+        ("runtimes.systemd.unit_dir", &runtimes.systemd.unit_dir),
     ];
     let given = paths.into_iter().filter(|(_, path)| !path.as_os_str().is_empty());
     let folders = runtimes.oci.image_folders.iter().map(|folder| ("runtimes.oci.image_folders", folder));
@@ -56,6 +59,11 @@ pub(super) fn check(runtimes: &Runtimes, warnings: &mut Vec<String>) -> Result<(
         return Err(not_absolute(key, path));
     }
     check_namespace(&runtimes.containerd.namespace)?;
+    let bus = &runtimes.systemd.bus;
+    if !bus.is_empty() && !bus.starts_with('/') && !bus.split(';').any(|address| address.starts_with("unix:")) {
+        let what = format!("'{bus}' is neither an absolute path nor an address of a unix socket (unix:path=)");
+        return Err(Violation::of("runtimes.systemd.bus", what));
+    }
     within("runtimes.oci.image_bytes", runtimes.oci.image_bytes, 1 << 20..=1 << 40, size_text)?;
     if !Subnet::parse(&runtimes.oci.bridge_pool).is_some_and(Subnet::has_rooms) {
         let what =

@@ -57,7 +57,7 @@ pub(super) fn files(folder: &Path, config: &ContainerConfig, attachment: Option<
         let there = [HOSTS, RESOLV].into_iter().filter(|path| Path::new(path).is_file());
         files.extend(there.map(|path| bind(Path::new(path), path)));
     } else {
-        let mut write = |name: &str, text: String, path: &str| {
+        let mut write = |name: &str, text: String, path: &str| -> RtResult<()> {
             let own = folder.join(name);
             fs::write(&own, text).map_err(|error| kept("writing", &own, &error))?;
             files.push(bind(&own, path));

@@ -15,6 +15,7 @@ mod tests;
 mod users;
 
 pub use limits::resized;
+pub use process::capability_sets;
 
 use std::path::{Path, PathBuf};
 

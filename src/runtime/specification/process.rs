@@ -96,6 +96,20 @@ fn user_of(identity: &Identity, security: &SecurityContext) -> User {
 /// Root has its whole set at once; another user has what was asked for beyond the usual, in its ambient set, so that it
 /// outlasts the `exec`, and gets the rest only through programs that have it.
 fn capabilities(security: &SecurityContext, uid: u32, engine: &str) -> RtResult<LinuxCapabilities> {
+    let (bounding, added) = capability_sets(security, engine)?;
+    let own = if uid == 0 { &bounding } else { &added };
+    let none = Capabilities::new();
+    let mut sets = LinuxCapabilities::default();
+    sets.set_bounding(Some(set(&bounding)?))
+        .set_effective(Some(set(own)?))
+        .set_permitted(Some(set(own)?))
+        .set_inheritable(Some(if uid == 0 { none.clone() } else { set(own)? }))
+        .set_ambient(Some(if uid == 0 { none } else { set(own)? }));
+    Ok(sets)
+}
+
+/// All that may ever be had, and what was asked for beyond the usual; names without `CAP_`.
+pub fn capability_sets(security: &SecurityContext, engine: &str) -> RtResult<(BTreeSet<String>, BTreeSet<String>)> {
     let held = own_bounding_set().unwrap_or(u64::MAX);
     let all = || CAPABILITIES.iter().copied().filter(|name| has_capability(held, name));
     let plain = |name: &String| name.strip_prefix("CAP_").unwrap_or(name).to_owned();
@@ -120,15 +134,7 @@ fn capabilities(security: &SecurityContext, uid: u32, engine: &str) -> RtResult<
         bounding.retain(|name| !dropped.contains(name));
         added.retain(|name| !dropped.contains(name));
     }
-    let own = if uid == 0 { &bounding } else { &added };
-    let none = Capabilities::new();
-    let mut sets = LinuxCapabilities::default();
-    sets.set_bounding(Some(set(&bounding)?))
-        .set_effective(Some(set(own)?))
-        .set_permitted(Some(set(own)?))
-        .set_inheritable(Some(if uid == 0 { none.clone() } else { set(own)? }))
-        .set_ambient(Some(if uid == 0 { none } else { set(own)? }));
-    Ok(sets)
+    Ok((bounding, added))
 }
 
 fn set(names: &BTreeSet<String>) -> RtResult<Capabilities> {

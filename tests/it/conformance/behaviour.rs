@@ -76,7 +76,7 @@ pub fn for_busybox(behaviour: &Behaviour) -> Vec<String> {
         Behaviour::EatMemory => "exec tail /dev/zero".to_owned(),
         Behaviour::PrintEnv(name) => format!("echo \"${name}\""),
         Behaviour::PrintUser => "echo $(id -u):$(id -g)".to_owned(),
-        Behaviour::PrintInterfaces => "ls /sys/class/net".to_owned(),
+        Behaviour::PrintInterfaces => r"sed -n 's/^ *\(.*\):.*/\1/p' /proc/net/dev".to_owned(),
         Behaviour::Write(path, text) => format!("echo '{text}' > {path}"),
         Behaviour::Read(path) => format!("cat {path}"),
     };

@@ -112,7 +112,8 @@ fn created_then_running_then_exited(subject: &Subject) {
     let id = subject.create(&subject.config(&name, &Behaviour::Stay));
     let created = subject.inspect(&id);
     assert_eq!(created.status, ContainerStatus::Created);
-    assert_eq!((created.name.as_str(), created.image.as_str()), (name.as_str(), subject.image.as_str()));
+    let image = subject.root.as_ref().map_or_else(|| subject.image.clone(), |root| root.tree.display().to_string());
+    assert_eq!((created.name.as_str(), created.image.as_str()), (name.as_str(), image.as_str()));
     assert_eq!((created.pid, created.started_ms, created.finished_ms), (0, 0, 0));
     assert!(created.created_ms > 0);
     assert_eq!(subject.adapter.start_container(&subject.call(), &id), Ok(Change::Changed));

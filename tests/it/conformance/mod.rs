@@ -31,13 +31,15 @@ use actioncontroller::runtime::sim::SimRuntime;
 use actioncontroller::runtime::sim::config::{
     SimConfig, SimFailure, SimFailureKind, SimFault, SimImage, SimImageState, SimOp,
 };
+use actioncontroller::runtime::systemd::{Systemd, SystemdConfig};
 use actioncontroller::transport::channel::ChannelThreads;
 
 use crate::support::containerd::ContainerdServer;
 use crate::support::docker::DockerServer;
 use crate::support::oci::{ABSENT, OciRig};
 use crate::support::podman::PodmanServer;
-use subject::{Foreign, Subject};
+use crate::support::systemd::SystemdServer;
+use subject::{Foreign, Root, Subject};
 
 /// The adapter as the daemon has it, with what is the same of checkpoints on every engine in front of it; proved.
 fn hibernating(adapter: Arc<dyn RuntimeAdapter>) -> Arc<dyn RuntimeAdapter> {
@@ -78,6 +80,8 @@ fn sim(faults: Vec<SimFault>) -> Subject {
         foreign: Box::new(Foreign::through_the_adapter),
         has_processes: false,
         tells_memory_kills: true,
+        root: None,
+        takes_any_user: true,
         made: Default::default(),
     }
 }
@@ -137,6 +141,8 @@ fn podman(server: &Arc<PodmanServer>) -> Subject {
         }),
         has_processes: true,
         tells_memory_kills: false,
+        root: None,
+        takes_any_user: true,
         made: Default::default(),
     }
 }
@@ -169,6 +175,8 @@ fn oci(rig: &Arc<OciRig>) -> Subject {
         foreign: Box::new(Foreign::through_the_adapter),
         has_processes: true,
         tells_memory_kills: true,
+        root: None,
+        takes_any_user: true,
         made: Default::default(),
     }
 }
@@ -220,6 +228,8 @@ fn docker(server: &Arc<DockerServer>) -> Subject {
         }),
         has_processes: true,
         tells_memory_kills: true,
+        root: None,
+        takes_any_user: true,
         made: Default::default(),
     }
 }
@@ -259,6 +269,78 @@ fn containerd(server: &Arc<ContainerdServer>) -> Subject {
         }),
         has_processes: true,
         tells_memory_kills: true,
+        root: None,
+        takes_any_user: true,
+        made: Default::default(),
+    }
+}
+
+/// Cases for what a node without controllers for its systemd has not, and services never have: images, networks, pods, output,
+/// commands, checkpoints.
+const NOT_OF_SYSTEMD: &[&str] = &[
+    "cancel_ends_followed_logs_within_a_second",
+    "changed_limits_are_in_the_cgroup_of_what_runs_on",
+    "container_in_a_network_that_is_not_there_is_refused",
+    "create_pulls_the_missing_image_and_tells_its_bytes",
+    "death_for_want_of_memory_is_flagged",
+    "exec_ends_at_its_deadline_and_at_its_cancel",
+    "exec_gives_code_and_both_streams",
+    "exec_in_what_does_not_run_is_refused",
+    "followed_logs_come_while_it_runs",
+    "followed_logs_end_with_the_container",
+    "foreign_network_is_neither_taken_nor_removed",
+    "foreign_pod_is_neither_taken_nor_removed",
+    "hibernate_is_only_from_running",
+    "hibernated_container_goes_on_where_it_was",
+    "hibernated_container_has_no_process_and_is_listed_as_such",
+    "hibernated_container_is_removed_by_force",
+    "image_that_is_nowhere_fails_with_its_name_and_leaves_nothing",
+    "leftovers_are_those_of_the_workload",
+    "limits_are_in_the_cgroup",
+    "limits_of_what_does_not_run_are_not_changed",
+    "log_times_are_monotone_and_of_now",
+    "logs_keep_stdout_and_stderr_apart",
+    "logs_of_a_container_that_never_ran_are_empty",
+    "logs_of_one_stream_have_that_alone",
+    "network_goes_with_its_last_member",
+    "pod_is_made_once_and_removed_after_its_members",
+    "present_image_is_unchanged",
+    "published_port_is_told_back",
+    "pull_policy_never_does_not_pull",
+    "second_hibernate_and_wake_are_unchanged",
+    "start_pause_and_remove_while_hibernated_are_invalid_state",
+    "stats_of_what_does_not_run_are_refused",
+    "stats_show_use_of_what_runs",
+    "stop_during_a_checkpoint_ends_clean",
+    "stop_while_hibernated_ends_it",
+    "stopped_pod_comes_back_with_its_first_member",
+    "tail_gives_the_last_lines",
+    "user_and_group_are_those_asked_for",
+    "wake_of_what_never_hibernated_is_invalid_state",
+    "wake_to_paused_is_paused",
+];
+
+/// A private systemd.
+fn systemd(server: &Arc<SystemdServer>) -> Subject {
+    let nowhere = server.files().join("nowhere").display().to_string();
+    let away = SystemdConfig { bus: nowhere, dir: server.files().join("away"), ..server.config() };
+    let adapter = server.adapter();
+    assert!(matches!(adapter.probe(), Probe::Available { .. }), "{:?}", adapter.probe());
+    let outputs = server.files().join("outputs");
+    std::fs::create_dir(&outputs).unwrap();
+    Subject {
+        adapter: Arc::new(adapter),
+        node: server.config().node,
+        image: String::new(),
+        absent_image: None,
+        missing_image: String::new(),
+        command: behaviour::for_busybox,
+        down: Box::new(move || Arc::new(Systemd::open(away.clone()).unwrap()) as Arc<dyn RuntimeAdapter>),
+        foreign: Box::new(Foreign::through_the_adapter),
+        has_processes: true,
+        tells_memory_kills: false,
+        root: Some(Root { tree: server.tree(), outputs }),
+        takes_any_user: false,
         made: Default::default(),
     }
 }
@@ -276,4 +358,10 @@ fn containerd_conforms() {
     ];
     let not_applicable: Vec<_> = NO_PODS.into_iter().chain(networks).collect();
     suite::run(&containerd(&server), &not_applicable);
+}
+
+#[test]
+fn systemd_conforms() {
+    let server = Arc::new(SystemdServer::start());
+    suite::run(&systemd(&server), NOT_OF_SYSTEMD);
 }

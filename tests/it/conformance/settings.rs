@@ -13,7 +13,7 @@ use super::suite::{Case, case, with};
 
 pub const CASES: &[Case] = &[
     case("environment_is_seen_inside", environment),
-    case("user_and_group_are_those_asked_for", user),
+    with(|_, subject| subject.takes_any_user, "user_and_group_are_those_asked_for", user),
     case("network_none_has_loopback_alone", network_none),
     case("read_only_mount_refuses_writes_and_shows_content", read_only_mount),
     case("bind_mount_is_shared", bind_mount),

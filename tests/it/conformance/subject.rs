@@ -1,6 +1,7 @@
 //! [`Subject`]: an adapter under test with what the cases need to use it.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -11,8 +12,8 @@ use actioncontroller::clock::Deadline;
 use actioncontroller::model::state::ContainerStatus;
 use actioncontroller::model::workload::{ContainerSpec, NetworkMode, PullPolicy, labels};
 use actioncontroller::runtime::adapter::{
-    Call, Change, ContainerConfig, ContainerInstance, ExecOutcome, LogChunk, LogOptions, NetworkSpec, NoProgress,
-    OutputStream, PodSpec, RuntimeAdapter, StopOptions, VolumeSpec,
+    Call, Change, ContainerConfig, ContainerInstance, ExecOutcome, LogChunk, LogOptions, Mount, MountSource,
+    NetworkSpec, NoProgress, OutputStream, PodSpec, RuntimeAdapter, StopOptions, VolumeSpec,
 };
 
 use super::behaviour::Behaviour;
@@ -52,8 +53,45 @@ pub struct Subject {
     /// It tells a death for want of memory from another kill. Podman does only where its conmon hears of it, which is
     /// not so on every layout of cgroups.
     pub tells_memory_kills: bool,
+    /// Where it takes no images and keeps no output: a root file system for its containers, and what they write to instead.
+    pub root: Option<Root>,
+    /// Its containers may run as users whom the node does not know.
+    pub takes_any_user: bool,
     /// What the present case made.
     pub made: Mutex<Vec<Made>>,
+}
+
+/// A folder as the root of containers, and one that they all write their output to, each stream to a file of its own.
+#[derive(Debug, Clone)]
+pub struct Root {
+    pub tree: PathBuf,
+    pub outputs: PathBuf,
+}
+
+/// Where the folder for outputs is inside.
+const OUTPUTS: &str = "/outputs";
+
+impl Root {
+    /// Has the container write there what others print. As the first process of its own namespace it would not be ended by a
+    /// hangup; a service is none.
+    fn prepare(&self, config: &mut ContainerConfig) {
+        let redirect = format!("trap '' HUP; exec \"$@\" >{OUTPUTS}/{0}.out 2>{OUTPUTS}/{0}.err", config.name);
+        let mut command = ["/bin/sh", "-c", &redirect, "sh"].map(str::to_owned).to_vec();
+        command.append(&mut config.spec.command);
+        config.spec.command = command;
+        let source = MountSource::Bind(self.outputs.display().to_string());
+        config.mounts.push(Mount { source, path: OUTPUTS.to_owned(), read_only: false });
+    }
+
+    /// What the container of this name has written so far, a line each.
+    fn output(&self, name: &str) -> Vec<LogChunk> {
+        let read = |stream, end: &str| {
+            let text = std::fs::read(self.outputs.join(format!("{name}.{end}"))).unwrap_or_default();
+            let lines: Vec<_> = text.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+            lines.into_iter().map(move |bytes| LogChunk { stream, timestamp_ns: 0, bytes })
+        };
+        read(OutputStream::Stdout, "out").chain(read(OutputStream::Stderr, "err")).collect()
+    }
 }
 
 /// What can be somebody else's.
@@ -132,7 +170,7 @@ impl Subject {
             spec: ContainerSpec {
                 name: "main".into(),
                 image: self.image.clone(),
-                rootfs: String::new(),
+                rootfs: self.root.as_ref().map(|root| root.tree.display().to_string()).unwrap_or_default(),
                 unit: String::new(),
                 pull: PullPolicy::IfNotPresent,
                 command: (self.command)(behaviour),
@@ -175,7 +213,11 @@ impl Subject {
     /// Creates the container; its id.
     pub fn create(&self, config: &ContainerConfig) -> String {
         self.remember(Made::Container(config.name.clone()));
-        self.adapter.create_container(&self.call(), config).unwrap().id
+        let mut config = config.clone();
+        if let Some(root) = &self.root {
+            root.prepare(&mut config);
+        }
+        self.adapter.create_container(&self.call(), &config).unwrap().id
     }
 
     /// Creates and starts a container; its id.
@@ -215,8 +257,21 @@ impl Subject {
         self.adapter.stop_container(&self.call(), id, &StopOptions::graceful(grace)).unwrap()
     }
 
+    /// Leaves it so many milliseconds in which it has to live, told by itself where that can be asked.
+    pub fn live_on(&self, id: &str, ms: u64) {
+        if self.adapter.capabilities().supports_exec {
+            assert_eq!(self.exec(id, &Behaviour::ExitAfter(ms, 0)).exit_code, 0, "it lives on");
+        } else {
+            thread::sleep(Duration::from_millis(ms));
+            assert!(self.status(id).is_live(), "it lives on");
+        }
+    }
+
     /// Reads its output, which has to end by itself.
     pub fn logs(&self, id: &str, options: &LogOptions) -> Vec<LogChunk> {
+        if let Some(root) = &self.root {
+            return root.output(&self.inspect(id).name);
+        }
         let stream = self.adapter.container_logs(&self.call(), id, options).unwrap();
         stream.map(|chunk| chunk.unwrap()).collect()
     }

@@ -9,4 +9,5 @@ pub mod oci;
 pub mod peers;
 pub mod podman;
 pub mod rig;
+pub mod systemd;
 pub mod wait;

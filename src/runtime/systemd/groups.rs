@@ -1,0 +1,65 @@
+//! The control groups of units, as the kernel tells them.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::cgroup::Cgroups;
+
+/// The process's group of this unit, on whichever hierarchy has one; empty where none has.
+pub(super) fn group_of(pid: i32, unit: &str) -> String {
+    group_in(&fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default(), unit)
+}
+
+fn group_in(groups: &str, unit: &str) -> String {
+    let unit = format!("/{unit}");
+    let own = |path: &str| {
+        let end = path.find(&unit)? + unit.len();
+        (path.len() == end || path[end..].starts_with('/')).then(|| path[..end].to_owned())
+    };
+    let mut paths = groups.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+    paths.find_map(own).unwrap_or_default()
+}
+
+/// systemd's own group in the hierarchy that has the controller, where it manages that: it is in its `init.scope` there.
+fn own_group(groups: &Cgroups, manager_pid: i32, controller: &str) -> Option<PathBuf> {
+    let lines = fs::read_to_string(format!("/proc/{manager_pid}/cgroup")).ok()?;
+    let is_unified = groups.is_unified(controller);
+    let is_its = |line: &&str| match line.split(':').nth(1).unwrap_or_default() {
+        "" => is_unified,
+        names => !is_unified && names.split(',').any(|name| name == controller),
+    };
+    let path = lines.lines().find(is_its)?.splitn(3, ':').nth(2)?;
+    path.ends_with("init.scope").then(|| groups.dir(controller, path)).flatten()
+}
+
+/// Whether systemd has the controller for its services.
+pub(super) fn has_controller(groups: &Cgroups, manager_pid: i32, controller: &str) -> bool {
+    let file = match (controller, groups.is_unified(controller)) {
+        ("memory", true) => "memory.current",
+        ("memory", false) => "memory.usage_in_bytes",
+        ("cpu", true) => "cpu.weight",
+        ("cpu", false) => "cpu.shares",
+        (_, _) => "pids.current",
+    };
+    own_group(groups, manager_pid, controller).is_some_and(|dir| dir.join(file).exists())
+}
+
+/// Whether systemd can freeze its services: with the freezer of version 2 alone.
+pub(super) fn has_freezer(groups: &Cgroups, manager_pid: i32) -> bool {
+    let lines = fs::read_to_string(format!("/proc/{manager_pid}/cgroup")).unwrap_or_default();
+    let path = lines.lines().find_map(|line| line.strip_prefix("0::"));
+    path.is_some_and(|path| groups.dirs(path).iter().any(|dir| dir.join("cgroup.freeze").exists()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn group_is_the_unit_s_and_none_of_a_similar_name() {
+        let groups = "9:pids:/\n0::/user/init.scope/app.slice/a.service/below\n";
+        assert_eq!(group_in(groups, "a.service"), "/user/init.scope/app.slice/a.service");
+        assert_eq!(group_in("0::/app.slice/ba.service\n", "a.service"), "");
+        assert_eq!(group_in("0::/app.slice/a.service2\n", "a.service"), "");
+    }
+}

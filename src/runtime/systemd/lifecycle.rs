@@ -1,0 +1,395 @@
+//! The life of a container: created, started, signalled, frozen, stopped, removed.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use uuid::Uuid;
+
+use super::groups;
+use super::record::{End, Record, Run, kept};
+use super::{ENGINE, Engine};
+use crate::cancel::Urge;
+use crate::model::resources::Resources;
+use crate::model::state::{Allowed, ContainerStatus, Transition};
+use crate::model::workload::labels;
+use crate::runtime::adapter::{
+    Call, Change, ContainerConfig, ContainerInstance, ListFilter, RtResult, RuntimeError, StopOptions, unsupported,
+};
+use crate::runtime::processes::boot;
+use crate::runtime::shared::calls::{apart, late, not_allowed};
+use crate::runtime::shared::fields;
+use crate::runtime::shared::owned::{is_ours, taken};
+use crate::runtime::shared::resize::{self, Resized};
+use crate::runtime::shared::verbs::{self, Acted, Containers, Found, Order, SLOWEST_POLL};
+use crate::runtime::shared::volumes;
+use crate::runtime::units::answers::JobEnd;
+use crate::runtime::units::status::{self, Seen};
+use crate::runtime::units::{text, unit_of};
+use crate::transport::dbus::Value;
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Engine {
+    /// Keeps the container and writes its unit.
+    pub(super) fn create(&self, call: &Call, config: &ContainerConfig) -> RtResult<ContainerInstance> {
+        self.manager.check(call)?;
+        check_name(&config.name)?;
+        if let Some(holder) = self.records.find(&config.name) {
+            return Err(taken(&self.settings.node, &config.name, &holder.config.labels));
+        }
+        text::check(ENGINE, config)?;
+        self.check_limits(config)?;
+        let id = Uuid::now_v7().simple().to_string();
+        let record = Record { id, config: config.clone(), created_ms: now_ms(), run: None, end: None };
+        let record = match self.records.add(record)? {
+            Ok(record) => record,
+            Err(holder) => return Err(taken(&self.settings.node, &config.name, &holder.config.labels)),
+        };
+        let written = self.write_unit(&record).and_then(|()| self.manager.reload(call));
+        if let Err(error) = written {
+            self.delete_unit(&record);
+            self.records.forget(&record.id);
+            return Err(error);
+        }
+        self.subscribers.note(&record, Some(&ContainerStatus::Created));
+        self.instance(call, &record)
+    }
+
+    /// Limits that systemd would take without a word, and without an effect.
+    fn check_limits(&self, config: &ContainerConfig) -> RtResult<()> {
+        let asked = &config.spec.resources;
+        let is_limited = *asked != Resources::default();
+        let can = self.capabilities.lock().unwrap_or_else(std::sync::PoisonError::into_inner).supports_resource_limits;
+        if is_limited && !can {
+            return Err(unsupported(ENGINE, "resources: it has none of the controllers for them here"));
+        }
+        Ok(())
+    }
+
+    fn unit_file(&self, record: &Record) -> PathBuf {
+        self.settings.unit_dir.join(record.unit())
+    }
+
+    fn drop_in_dir(&self, record: &Record) -> PathBuf {
+        self.settings.unit_dir.join(format!("{}.d", record.unit()))
+    }
+
+    fn write_unit(&self, record: &Record) -> RtResult<()> {
+        let binds = volumes::binds(&self.volumes, &record.config)?;
+        let (file, dir) = (self.unit_file(record), self.drop_in_dir(record));
+        fs::create_dir_all(&dir).map_err(|error| kept("making", &dir, &error))?;
+        let drop_in = dir.join("50-actioncontroller.conf");
+        for (path, content) in [(&drop_in, text::DROP_IN), (&file, &text::unit(ENGINE, &record.config, &binds)?)] {
+            fs::write(path, content).map_err(|error| kept("writing", path, &error))?;
+        }
+        Ok(())
+    }
+
+    fn delete_unit(&self, record: &Record) {
+        let _ = fs::remove_file(self.unit_file(record));
+        let _ = fs::remove_dir_all(self.drop_in_dir(record));
+    }
+
+    /// The container as it is now. An end that is seen for the first time is kept.
+    pub(super) fn see(&self, call: &Call, record: &Record) -> RtResult<Seen> {
+        if let Some(seen) = record.at_rest(&boot()) {
+            return Ok(seen);
+        }
+        let unit = record.unit();
+        let end = record.last_end();
+        let is_known = end.is_some();
+        let properties = self.manager.properties(call, &unit)?;
+        if record.run.as_ref().is_some_and(|run| !run.has_begun) && status::is_at_rest(&properties) {
+            return Ok(record.before());
+        }
+        let seen = status::seen(&properties, end);
+        if let (ContainerStatus::Exited { code, oom }, Some(run), false) = (&seen.status, &record.run, is_known) {
+            let finished_ms = if seen.finished_ms == 0 { now_ms() } else { seen.finished_ms };
+            let end = End { started_ms: run.started_ms, code: *code, oom: *oom, finished_ms };
+            self.records.change(&record.id, |kept| {
+                // It may have been started anew meanwhile.
+                if kept.run.as_ref().is_some_and(|kept| kept.started_ms == run.started_ms) {
+                    kept.end = Some(end);
+                }
+            })?;
+            if let Some(record) = self.records.find(&record.id) {
+                self.subscribers.note(&record, Some(&seen.status));
+            }
+        }
+        Ok(seen)
+    }
+
+    /// The container in full.
+    pub(super) fn instance(&self, call: &Call, record: &Record) -> RtResult<ContainerInstance> {
+        let seen = self.see(call, record)?;
+        let config = &record.config;
+        let is_live = seen.status.is_live();
+        let cgroup_path =
+            if is_live && seen.pid > 0 { groups::group_of(seen.pid, &record.unit()) } else { String::new() };
+        Ok(ContainerInstance {
+            id: record.id.clone(),
+            name: config.name.clone(),
+            engine: ENGINE.to_owned(),
+            image: if config.spec.unit.is_empty() { config.spec.rootfs.clone() } else { record.unit() },
+            labels: config.labels.clone(),
+            annotations: config.annotations.clone(),
+            ports: config.ports.iter().filter(|port| port.host_port.is_some()).cloned().collect(),
+            ips: Vec::new(),
+            pid: if is_live { seen.pid } else { 0 },
+            cgroup_path,
+            created_ms: record.created_ms,
+            started_ms: record.run.as_ref().map_or(0, |run| run.started_ms),
+            finished_ms: if is_live { 0 } else { seen.finished_ms },
+            status: seen.status,
+        })
+    }
+
+    /// Starts it anew: systemd forgets how it ended.
+    fn begin(&self, call: &Call, record: &Record) -> RtResult<()> {
+        let unit = record.unit();
+        let before = self.see(call, record)?;
+        if before.status.is_live() {
+            return Ok(());
+        }
+        // Gone with the last boot, and a volume in memory with it.
+        self.write_unit(record)?;
+        self.manager.reload(call)?;
+        self.forget_run(call, &unit)?;
+        let run = Run { boot: boot(), started_ms: now_ms(), has_begun: false };
+        self.records.change(&record.id, |record| record.run = Some(run))?;
+        let started = self.manager.run_job(call, "StartUnit", &unit).and_then(|end| self.check_job(call, record, &end));
+        let started = started.and_then(|()| {
+            self.records.change(&record.id, |kept| {
+                if let Some(run) = &mut kept.run {
+                    run.has_begun = true;
+                }
+            })?;
+            self.check_started(call, record)
+        });
+        if started.is_err() {
+            apart(|call| self.take_down(call, &unit));
+            // It never ran; an end of the start before stays known.
+            let _ = self.records.change(&record.id, |kept| kept.run.clone_from(&record.run));
+        }
+        started
+    }
+
+    /// What systemd would say of limits is what it was asked for, so the control group is asked.
+    fn check_started(&self, call: &Call, record: &Record) -> RtResult<()> {
+        let asked = &record.config.spec.resources;
+        if *asked == Resources::default() {
+            return Ok(());
+        }
+        let instance = self.instance(call, &*self.records.get(&record.id)?)?;
+        if !instance.status.is_live() {
+            return Ok(());
+        }
+        resize::resize(&instance, asked, |_| Ok(())).map(drop)
+    }
+
+    /// Whether the job of a start has started it.
+    fn check_job(&self, call: &Call, record: &Record, end: &JobEnd) -> RtResult<()> {
+        if *end == JobEnd::Done {
+            return Ok(());
+        }
+        let properties = self.manager.properties(call, &record.unit())?;
+        end.check(ENGINE, "start", &properties, status::seen(&properties, None).status.is_live())
+    }
+
+    /// Makes an end of what is left of the last start.
+    fn forget_run(&self, call: &Call, unit: &str) -> RtResult<()> {
+        match self.manager.run_job(call, "StopUnit", unit) {
+            Ok(_) | Err(RuntimeError::NotFound { .. }) => self.manager.reset_failed(call, unit),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn take_down(&self, call: &Call, unit: &str) {
+        // There may be nobody left.
+        let _ = self.manager.kill(call, unit, "all", 9);
+        if let Err(error) = self.forget_run(call, unit) {
+            log::warn!("unit '{unit}' is not all gone: {error}");
+        }
+    }
+
+    /// Signal, thaw, grace, SIGKILL; then an end of what its first process has left.
+    pub(super) fn stop(&self, call: &Call, id: &str, options: &StopOptions) -> RtResult<Change> {
+        let stopped = verbs::stop(self, call, id, options)?;
+        if stopped == Change::Changed
+            && let Some(record) = self.records.find(id)
+        {
+            // Its first process has ended, and with it what is asked for.
+            let _ = self.manager.kill(call, &record.unit(), "all", 9);
+        }
+        Ok(stopped)
+    }
+
+    /// Deletes it; its volumes stay.
+    pub(super) fn remove(&self, call: &Call, id: &str, force: bool) -> RtResult<Change> {
+        self.manager.check(call)?;
+        let Some(record) = self.records.find(id) else { return Ok(Change::Unchanged) };
+        if !is_ours(&self.settings.node, &record.config.labels) {
+            let node = &self.settings.node;
+            let reason = format!("container '{id}' is not ours: its label {} is not '{node}'", labels::NODE);
+            return Err(RuntimeError::PermissionDenied { reason });
+        }
+        let state = self.see(call, &record)?.status;
+        if state.allows(Transition::Remove { force }) != Allowed::Yes {
+            return Err(not_allowed("remove", id, &state));
+        }
+        let unit = record.unit();
+        if state.is_live() {
+            if state == ContainerStatus::Paused {
+                self.manager.thaw(call, &unit)?;
+            }
+            // There may be nobody left by now.
+            let _ = self.manager.kill(call, &unit, "all", 9);
+            verbs::stop(self, call, &record.id, &StopOptions::kill())?;
+        }
+        if record.run.is_some() {
+            self.forget_run(call, &unit)?;
+        }
+        self.delete_unit(&record);
+        self.manager.reload(call)?;
+        self.records.forget(&record.id);
+        self.subscribers.note(&record, None);
+        Ok(Change::Changed)
+    }
+
+    /// The containers that fit, by creation time, then id.
+    pub(super) fn list(&self, call: &Call, filter: &ListFilter) -> RtResult<Vec<ContainerInstance>> {
+        self.manager.check(call)?;
+        let mut found = Vec::new();
+        for record in self.records.all() {
+            let labels = &record.config.labels;
+            if filter.labels.iter().all(|(key, value)| labels.get(key) == Some(value)) {
+                found.push(self.instance(call, &record)?);
+            }
+        }
+        found.retain(|instance| filter.all || instance.status.is_live());
+        found.sort_by(|a, b| (a.created_ms, &a.id).cmp(&(b.created_ms, &b.id)));
+        Ok(found)
+    }
+
+    /// Blocks until the container has ended; its exit code, `None` where it was lost.
+    pub(super) fn wait(&self, call: &Call, id: &str, begun: Instant) -> RtResult<Option<i32>> {
+        verbs::await_start(self, call, id)?;
+        loop {
+            match self.see(call, &*self.records.get(id)?).map(|seen| seen.status) {
+                Ok(ContainerStatus::Exited { code, .. }) => return Ok(code),
+                Err(RuntimeError::Timeout { .. }) => return Err(late("wait", begun)),
+                Ok(_) => {}
+                Err(error) => return Err(error),
+            }
+            if call.deadline.is_over() {
+                return Err(late("wait", begun));
+            }
+            if call.cancel.wait(Urge::Cancel, call.deadline.at_most(SLOWEST_POLL)) == Urge::Cancel {
+                return Err(RuntimeError::Cancelled { op: "wait".to_owned() });
+            }
+        }
+    }
+
+    /// Changes limits of what runs.
+    pub(super) fn resize(&self, call: &Call, id: &str, resources: &Resources) -> RtResult<Change> {
+        self.manager.check(call)?;
+        let record = self.records.get(id)?;
+        let instance = self.instance(call, &record)?;
+        fields::limits(resources)?;
+        resize::resize(&instance, resources, |resized| self.tell_limits(call, &record.unit(), resized))
+    }
+
+    fn tell_limits(&self, call: &Call, unit: &str, resized: &Resized) -> RtResult<()> {
+        // What is without limit is the largest number.
+        let value = |number: i64| Value::U64(u64::try_from(number).unwrap_or(u64::MAX));
+        let limits = &resized.limits;
+        let mut properties = Vec::new();
+        if let Some((quota, period)) = limits.cpu {
+            let per_second =
+                if quota < 0 { -1 } else { quota.saturating_mul(1_000_000) / i64::try_from(period).unwrap_or(1) };
+            properties.push(("CPUQuotaPerSecUSec", value(per_second)));
+        }
+        properties.extend(limits.cpu_shares.map(|shares| ("CPUWeight", Value::U64(text::weight(shares)))));
+        properties.extend(limits.memory.map(|bytes| ("MemoryMax", value(bytes))));
+        properties.extend(limits.memory_reservation.map(|bytes| ("MemoryLow", value(bytes))));
+        properties.extend(limits.pids.map(|most| ("TasksMax", value(most))));
+        self.manager.set_properties(call, unit, &properties)
+    }
+}
+
+impl Engine {
+    /// Notes what an order that was carried out has made of the container.
+    fn note(&self, id: &str, order: Order) {
+        let Some(record) = self.records.find(id) else { return };
+        let running = ContainerStatus::Running { health: Default::default() };
+        match order {
+            Order::Start | Order::Thaw => self.subscribers.note(&record, Some(&running)),
+            Order::Pause => self.subscribers.note(&record, Some(&ContainerStatus::Paused)),
+            // What comes of a signal is seen.
+            Order::Signal(_) => {}
+        }
+    }
+}
+
+/// A name is a part of a unit's, and no path.
+fn check_name(name: &str) -> RtResult<()> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let longest = 255 - unit_of("").len();
+    if name.is_empty() || name.len() > longest || !name.chars().all(is_plain) || name.starts_with(['.', '-']) {
+        return Err(RuntimeError::InvalidSpec { reason: format!("name: '{name}' is no name of a container") });
+    }
+    Ok(())
+}
+
+impl Containers for Engine {
+    fn look(&self, call: &Call, id: &str) -> RtResult<Option<Found>> {
+        self.manager.check(call)?;
+        let Some(record) = self.records.find(id) else { return Ok(None) };
+        let status = self.see(call, &record)?.status;
+        Ok(Some(Found { status, id: record.id.clone(), labels: record.config.labels.clone() }))
+    }
+
+    fn act(&self, call: &Call, op: &str, id: &str, order: Order) -> RtResult<Acted> {
+        let record: Arc<Record> = self.records.get(id)?;
+        let unit = record.unit();
+        let acted = match order {
+            Order::Start => self.begin(call, &record),
+            Order::Pause => self.manager.freeze(call, &unit),
+            Order::Thaw => self.manager.thaw(call, &unit),
+            Order::Signal("SIGKILL") => self.manager.kill(call, &unit, "all", 9),
+            Order::Signal(name) => match name.parse::<nix::sys::signal::Signal>() {
+                Ok(signal) => self.manager.kill(call, &unit, "main", signal as i32),
+                Err(_) => {
+                    return Err(RuntimeError::InvalidSpec { reason: format!("{op}: there is no signal '{name}'") });
+                }
+            },
+        };
+        if acted.is_ok() {
+            self.note(&record.id, order);
+        }
+        match acted {
+            Ok(()) => Ok(Acted::Done),
+            Err(RuntimeError::NotFound { .. }) => Ok(Acted::WrongState),
+            Err(error @ RuntimeError::Engine { .. }) => {
+                let now = self.see(call, &*self.records.get(id)?)?.status;
+                let is_moot = match order {
+                    Order::Start => now.is_live(),
+                    Order::Pause => !now.is_running(),
+                    Order::Thaw => now != ContainerStatus::Paused,
+                    Order::Signal(_) => !now.is_live() || now == ContainerStatus::Stopping,
+                };
+                if is_moot { Ok(Acted::WrongState) } else { Err(error) }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn delete(&self, call: &Call, id: &str) -> RtResult<Change> {
+        self.remove(call, id, true)
+    }
+}

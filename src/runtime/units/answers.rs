@@ -1,0 +1,113 @@
+//! How requests about units fail, and how jobs end.
+
+use std::fmt::Display;
+
+use super::status::{number, text};
+use crate::runtime::adapter::{RtResult, RuntimeError};
+use crate::transport::dbus::{DbusError, Properties};
+
+/// What a failure of the wire, or a refusal, means for a call to this engine.
+pub fn failure(engine: &str, op: &str, error: DbusError) -> RuntimeError {
+    let op = op.to_owned();
+    match error {
+        DbusError::Away(reason) => RuntimeError::EngineNotAvailable { engine: engine.to_owned(), reason },
+        DbusError::Timeout(after) => RuntimeError::Timeout { op, after },
+        DbusError::Cancelled => RuntimeError::Cancelled { op },
+        DbusError::Closed(reason) => RuntimeError::Connection { engine: engine.to_owned(), op, reason },
+        DbusError::Protocol(reason) => garbled(engine, &op, &reason),
+        DbusError::Refused { name, message } => refusal(engine, &op, &name, message),
+    }
+}
+
+fn refusal(engine: &str, op: &str, name: &str, message: String) -> RuntimeError {
+    match name.rsplit('.').next().unwrap_or_default() {
+        "NoSuchUnit" | "UnknownObject" | "NoSuchProcess" | "NoSuchJob" => {
+            RuntimeError::NotFound { what: format!("{op}: {message}") }
+        }
+        "AccessDenied" | "InteractiveAuthorizationRequired" => {
+            RuntimeError::PermissionDenied { reason: format!("{engine} refuses {op}: {message}") }
+        }
+        "InvalidArgs" | "BadUnitSetting" => {
+            RuntimeError::InvalidSpec { reason: format!("{engine} refuses {op}: {message}") }
+        }
+        _ => RuntimeError::Engine { engine: engine.to_owned(), op: op.to_owned(), code: 0, message },
+    }
+}
+
+/// The error of an answer that is not what was agreed.
+pub fn garbled(engine: &str, op: &str, error: &dyn Display) -> RuntimeError {
+    let (engine, op) = (engine.to_owned(), op.to_owned());
+    RuntimeError::Engine { engine, op, code: 0, message: format!("the answer cannot be read: {error}") }
+}
+
+/// How a job ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JobEnd {
+    /// It did what it was for.
+    Done,
+    /// It did not; systemd's word: `failed`, `timeout`, `canceled`, `dependency`, `skipped`.
+    Other(String),
+    /// It is not there any more, and nobody said how it ended: what came of it is for the unit's state to tell.
+    Vanished,
+}
+
+impl JobEnd {
+    /// The end that systemd tells by this word.
+    pub fn of(result: &str) -> Self {
+        if result == "done" { Self::Done } else { Self::Other(result.to_owned()) }
+    }
+
+    /// `Ok` where it did what it was for, or where the unit is as it should be though nobody said so; otherwise why not, as
+    /// far as the properties of the unit tell.
+    pub fn check(&self, engine: &str, op: &str, properties: &Properties, is_so: bool) -> RtResult<()> {
+        let result = match self {
+            Self::Done => return Ok(()),
+            Self::Vanished if is_so => return Ok(()),
+            Self::Vanished => "vanished",
+            Self::Other(result) => result,
+        };
+        let status = number(properties, "ExecMainStatus").unwrap_or(0);
+        let message = match (text(properties, "LoadState"), status) {
+            // EXIT_CHDIR, EXIT_EXEC, EXIT_USER and EXIT_NAMESPACE of systemd.exec(5).
+            ("loaded", 200) => "the working directory is not there".to_owned(),
+            ("loaded", 203) => "the command cannot be run".to_owned(),
+            ("loaded", 217) => "there is no such user".to_owned(),
+            ("loaded", 226) => "its file systems cannot be set up".to_owned(),
+            ("loaded", _) => format!("the job ended as '{result}', the process with status {status}"),
+            (state, _) => format!("the unit is '{state}': systemd's log says what is wrong in it"),
+        };
+        Err(RuntimeError::Engine { engine: engine.to_owned(), op: op.to_owned(), code: status, message })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::dbus::{OwnedValue, Value};
+
+    #[test]
+    fn refusals_are_told_apart_by_their_names() {
+        let refused = |name: &str| failure("e", "op", DbusError::Refused { name: name.into(), message: "m".into() });
+        assert!(matches!(refused("org.freedesktop.systemd1.NoSuchUnit"), RuntimeError::NotFound { .. }));
+        assert!(matches!(refused("org.freedesktop.DBus.Error.AccessDenied"), RuntimeError::PermissionDenied { .. }));
+        assert!(matches!(refused("org.freedesktop.DBus.Error.InvalidArgs"), RuntimeError::InvalidSpec { .. }));
+        assert!(matches!(refused("org.freedesktop.systemd1.LoadFailed"), RuntimeError::Engine { .. }));
+    }
+
+    #[test]
+    fn job_is_done_or_says_why_not() {
+        let text = |value: &'static str| OwnedValue::try_from(Value::from(value)).unwrap();
+        let properties = Properties::from([
+            ("LoadState".to_owned(), text("loaded")),
+            ("ExecMainStatus".to_owned(), OwnedValue::from(203_i32)),
+        ]);
+        let check = |end: JobEnd, is_so| end.check("e", "start", &properties, is_so);
+        assert_eq!(check(JobEnd::of("done"), false), Ok(()));
+        assert_eq!(check(JobEnd::Vanished, true), Ok(()));
+        let error = check(JobEnd::Vanished, false).unwrap_err().to_string();
+        assert!(error.contains("cannot be run"), "{error}");
+        let unloaded = Properties::from([("LoadState".to_owned(), text("bad-setting"))]);
+        let error = JobEnd::of("failed").check("e", "start", &unloaded, false).unwrap_err().to_string();
+        assert!(error.contains("bad-setting"), "{error}");
+    }
+}

@@ -1,0 +1,150 @@
+//! [`SystemdServer`]: a real systemd, as a user's manager in namespaces of its own, on a bus of its own.
+//!
+//! It sees a mount namespace with a `/run` of its own and version 2 of control groups alone, below a group that the rig makes
+//! and kills at the end with all that is in it. Its unit files and its bus are in the rig's folder.
+
+use std::fs;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use actioncontroller::runtime::systemd::{Systemd, SystemdConfig};
+
+use super::rig::{START_LIMIT, busybox_tree};
+use super::wait::until;
+
+/// The node whose label the rig's adapter uses.
+const NODE: &str = "it";
+
+static COUNTER: AtomicU64 = AtomicU64::new(0);
+
+/// A running systemd.
+pub struct SystemdServer {
+    dir: tempfile::TempDir,
+    group: PathBuf,
+    child: Option<Child>,
+}
+
+/// What is run in the new namespaces: `$1` is the rig's folder.
+const INSIDE: &str = "set -e; mount --make-rprivate /; mount -t tmpfs tmpfs /run; mkdir -p /run/systemd/system /run/user/0; \
+    mount --bind \"$1/bus\" /run/user/0; umount -R /sys/fs/cgroup 2>/dev/null || umount -l /sys/fs/cgroup; \
+    mount -t cgroup2 none /sys/fs/cgroup; exec env -i PATH=\"$PATH\" HOME=\"$1/home\" XDG_RUNTIME_DIR=/run/user/0 \
+    DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/0/bus SYSTEMD_LOG_TARGET=console SYSTEMD_UNIT_PATH=\"$1/units:\" \
+    /lib/systemd/systemd --user";
+
+impl SystemdServer {
+    /// Starts it, and waits until it is on its bus.
+    pub fn start() -> Self {
+        let dir = tempfile::Builder::new().prefix("ac-systemd-").tempdir().expect("a temporary folder");
+        for folder in ["bus", "home", "units"] {
+            fs::create_dir(dir.path().join(folder)).expect("a folder");
+        }
+        for (name, text) in [
+            ("dbus.socket", "[Socket]\nListenStream=%t/bus\n"),
+            (
+                "dbus.service",
+                "[Unit]\nRequires=dbus.socket\n[Service]\nExecStart=/usr/bin/dbus-daemon --session --address=systemd: \
+                 --nofork --nopidfile --systemd-activation\n",
+            ),
+            ("default.target", "[Unit]\nRequires=dbus.socket dbus.service\nAfter=dbus.service\n"),
+        ] {
+            fs::write(dir.path().join("units").join(name), text).expect("a unit");
+        }
+        busybox_tree(dir.path());
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let group = unified().join(format!("ac-systemd-{}-{number}", std::process::id()));
+        let mut server = Self { dir, group, child: None };
+        server.boot();
+        server
+    }
+
+    fn boot(&mut self) {
+        fs::create_dir_all(&self.group).expect("a control group");
+        let log = fs::File::create(self.dir.path().join("log")).expect("a log");
+        let enter = format!(
+            "echo $$ >{}/cgroup.procs; exec unshare --mount --cgroup sh -c \"$1\" sh \"$2\"",
+            self.group.display()
+        );
+        let mut command = Command::new("sh");
+        command.args(["-c", &enter, "sh", INSIDE]).arg(self.dir.path()).stdin(Stdio::null());
+        command.stdout(log.try_clone().expect("a log")).stderr(log);
+        self.child = Some(command.spawn().expect("a shell"));
+        let is_there = || {
+            UnixStream::connect(self.socket()).ok()?;
+            let adapter = self.adapter();
+            matches!(
+                actioncontroller::runtime::adapter::RuntimeAdapter::probe(&adapter),
+                actioncontroller::runtime::adapter::Probe::Available { .. }
+            )
+            .then_some(())
+        };
+        until("systemd is on its bus", START_LIMIT, is_there);
+    }
+
+    /// The socket of its bus.
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join("bus/bus")
+    }
+
+    /// Where it looks for units.
+    pub fn units(&self) -> PathBuf {
+        self.dir.path().join("units")
+    }
+
+    /// A root file system for services, with a busybox.
+    pub fn tree(&self) -> PathBuf {
+        self.dir.path().join("busybox")
+    }
+
+    /// The adapter's configuration.
+    pub fn config(&self) -> SystemdConfig {
+        SystemdConfig {
+            node: NODE.to_owned(),
+            dir: self.dir.path().join("kept"),
+            bus: self.socket().display().to_string(),
+            unit_dir: self.units(),
+        }
+    }
+
+    /// An adapter for it.
+    pub fn adapter(&self) -> Systemd {
+        Systemd::open(self.config()).expect("the folder can be used")
+    }
+
+    /// The rig's folder.
+    pub fn files(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Ends it with all that it runs.
+    pub fn kill(&mut self) {
+        let _ = fs::write(self.group.join("cgroup.kill"), "1");
+        if let Some(mut child) = self.child.take() {
+            let _ = child.wait();
+        }
+        until("systemd's groups are empty", START_LIMIT, || {
+            remove_tree(&self.group);
+            (!self.group.exists()).then_some(())
+        });
+    }
+}
+
+/// Where version 2 of control groups is mounted.
+fn unified() -> PathBuf {
+    let mounts = fs::read_to_string("/proc/self/mounts").expect("/proc is mounted");
+    let line = mounts.lines().find(|line| line.split(' ').nth(2) == Some("cgroup2"));
+    line.and_then(|line| line.split(' ').nth(1)).expect("version 2 of control groups is mounted").into()
+}
+
+fn remove_tree(dir: &Path) {
+    let below = fs::read_dir(dir).into_iter().flatten().flatten();
+    below.filter(|entry| entry.path().is_dir()).for_each(|entry| remove_tree(&entry.path()));
+    let _ = fs::remove_dir(dir);
+}
+
+impl Drop for SystemdServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
