@@ -17,7 +17,7 @@ CARGO ?= cargo
 
 PACKAGES := cmake g++ pkg-config libssl-dev zlib1g-dev make podman docker.io containerd catatonit crun runc conmon \
   busybox-static docker-registry iproute2 netavark aardvark-dns iptables procps python3 python3-venv systemd etcd-server \
-  etcd-client openssl skopeo
+  etcd-client openssl skopeo dbus
 
 .PHONY: help packages build release demo test fmt lint deny doc unit conformance bench install clean
 

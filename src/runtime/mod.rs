@@ -25,4 +25,4 @@ mod shared;
 pub mod sim;
 pub mod specification;
 pub mod systemd;
-mod units;
+pub mod units;

@@ -22,7 +22,7 @@ use crate::runtime::adapter::{
 };
 use crate::runtime::shared::calls::apart;
 use crate::runtime::shared::owned::taken;
-use crate::runtime::shared::volumes;
+use crate::runtime::shared::volumes::{self, in_use};
 use crate::runtime::specification::{self, Bind, ImageDefaults};
 use crate::transport::unix;
 
@@ -235,10 +235,6 @@ pub(super) fn volume_is_unused(place: Place, call: &Call, name: &str) -> RtResul
     };
     match record::list_records(place.scope, call, Vec::new())?.iter().find(|container| uses(container)) {
         None => Ok(()),
-        Some(user) => Err(RuntimeError::InvalidState {
-            op: "volume remove".to_owned(),
-            id: name.to_owned(),
-            state: format!("in use by '{}'", record::name_of(user)),
-        }),
+        Some(user) => Err(in_use(name, record::name_of(user))),
     }
 }

@@ -20,8 +20,8 @@ use crate::model::state::{Allowed, ContainerStatus, Transition};
 use crate::model::text::normalized;
 use crate::model::workload::{PullPolicy, labels};
 use crate::runtime::adapter::{
-    Call, Change, ContainerConfig, ContainerInstance, EngineEventKind, ListFilter, Mount, MountSource, RtResult,
-    RuntimeError, StopOptions, unsupported,
+    Call, Change, ContainerConfig, ContainerInstance, EngineEventKind, ListFilter, RtResult, RuntimeError, StopOptions,
+    unsupported,
 };
 use crate::runtime::processes::{Which, boot, end_trees};
 use crate::runtime::shared::calls::{apart, not_allowed};
@@ -323,18 +323,7 @@ impl Engine {
 
     /// Deletes a volume that no container has.
     pub(super) fn remove_volume(&self, name: &str) -> RtResult<Change> {
-        let has_it = |record: &Arc<Record>| {
-            let is_it = |mount: &Mount| matches!(&mount.source, MountSource::Volume(of, _) if of == name);
-            record.config.mounts.iter().any(is_it)
-        };
-        match self.records.all().iter().find(|record| has_it(record)) {
-            None => self.volumes.remove(name),
-            Some(user) => Err(RuntimeError::InvalidState {
-                op: "volume remove".to_owned(),
-                id: name.to_owned(),
-                state: format!("in use by '{}'", user.config.name),
-            }),
-        }
+        self.volumes.remove_unused(name, self.records.all().iter().map(|record| &record.config))
     }
 
     /// Changes limits of what runs.

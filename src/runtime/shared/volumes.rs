@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::durable;
 use super::owned::{is_of_workload, is_ours, owner_of};
-use crate::runtime::adapter::{Change, ContainerConfig, MountSource, RtResult, RuntimeError, VolumeSpec};
+use crate::runtime::adapter::{Change, ContainerConfig, Mount, MountSource, RtResult, RuntimeError, VolumeSpec};
 use crate::runtime::specification::Bind;
 
 /// The largest file of ours that is read, bytes.
@@ -92,6 +92,19 @@ impl Volumes {
         Ok(Change::Changed)
     }
 
+    /// Deletes the volume, unless one of these containers has it.
+    pub fn remove_unused<'a>(
+        &self,
+        name: &str,
+        containers: impl IntoIterator<Item = &'a ContainerConfig>,
+    ) -> RtResult<Change> {
+        let is_it = |mount: &Mount| matches!(&mount.source, MountSource::Volume(of, _) if of == name);
+        match containers.into_iter().find(|container| container.mounts.iter().any(is_it)) {
+            None => self.remove(name),
+            Some(user) => Err(in_use(name, &user.name)),
+        }
+    }
+
     /// The names of those that belong to the workload.
     pub fn of_workload(&self, workload: &str) -> RtResult<Vec<String>> {
         let failed = |error: io::Error| kept("reading", &self.dir, &error);
@@ -145,6 +158,12 @@ impl Volumes {
         let (name, below) = inside.split_once('/').unwrap_or((inside, ""));
         self.source(name, below, &format!("mount of volume '{name}'")).map(drop)
     }
+}
+
+/// The error of a volume that a container has.
+pub fn in_use(volume: &str, user: &str) -> RuntimeError {
+    let (op, id, state) = ("volume remove".to_owned(), volume.to_owned(), format!("in use by '{user}'"));
+    RuntimeError::InvalidState { op, id, state }
 }
 
 /// What the container mounts from the node.

@@ -3,17 +3,23 @@
 //! A job is awaited by `JobRemoved`, whose rule is there before the call; one that vanishes without (systemd was executed
 //! anew, or the bus was) is missed by asking for it now and then.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::Receiver;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::ENGINE;
 use crate::cancel::CancelToken;
-use crate::runtime::adapter::{Call, RtResult, RuntimeError};
+use crate::cgroup::Cgroups;
+use crate::clock::Deadline;
+use crate::runtime::adapter::{Call, ContainerConfig, RtResult, RuntimeCapabilities, RuntimeError};
 use crate::runtime::shared::calls::late;
 use crate::runtime::units::answers::{JobEnd, failure, garbled};
-use crate::runtime::units::path_element;
+use crate::runtime::units::files::UnitFiles;
+use crate::runtime::units::manager::{Answers, Changes, Told, Unit, UnitManager};
+use crate::runtime::units::{groups, name_of_path, path_element};
 use crate::transport::dbus::{
     Bus, DRIVER, DbusError, Limits, Message, OwnedObjectPath, OwnedValue, Properties, Signals, Target, Value, member,
     path, zvariant,
@@ -41,30 +47,19 @@ const OWNER: &str = "type='signal',sender='org.freedesktop.DBus',interface='org.
     member='NameOwnerChanged',arg0='org.freedesktop.systemd1'";
 
 /// systemd on a bus.
-pub(super) struct Manager {
+pub struct Manager {
     bus: Bus,
+    files: UnitFiles,
 }
 
 impl Manager {
-    pub(super) fn new(bus: Bus) -> Self {
-        Self { bus }
-    }
-
-    /// Its version and process.
-    pub(super) fn version(&self, call: &Call) -> RtResult<(String, i32)> {
-        let version: OwnedValue = self.get(call, OBJECT, MANAGER.interface, "Version")?;
-        let pid: u32 = self.ask_of(call, DRIVER, "GetConnectionUnixProcessID", &NAME)?;
-        let version = String::try_from(version).map_err(|error| garbled(ENGINE, "Version", &error))?;
-        Ok((version.split(' ').next().unwrap_or_default().to_owned(), i32::try_from(pid).unwrap_or(0)))
-    }
-
-    /// Fails where systemd does not answer.
-    pub(super) fn check(&self, call: &Call) -> RtResult<()> {
-        self.get(call, OBJECT, MANAGER.interface, "Version").map(drop)
+    /// The one on this bus, that looks for units in this folder.
+    pub(super) fn new(bus: Bus, unit_dir: PathBuf) -> Self {
+        Self { bus, files: UnitFiles::new(unit_dir) }
     }
 
     /// Starts or stops the unit and waits for the job's end.
-    pub(super) fn run_job(&self, call: &Call, method: &str, unit: &str) -> RtResult<JobEnd> {
+    fn run_job(&self, call: &Call, method: &str, unit: &str) -> RtResult<JobEnd> {
         let begun = Instant::now();
         let signals = self.signals(call, &[JOBS], |message| member(message) == "JobRemoved")?;
         // On the connection that the signal comes by.
@@ -101,49 +96,8 @@ impl Manager {
     }
 
     /// Reads unit files anew.
-    pub(super) fn reload(&self, call: &Call) -> RtResult<()> {
+    fn reload(&self, call: &Call) -> RtResult<()> {
         self.ask(call, "Reload", &())
-    }
-
-    /// Sends a signal to the first process, or to all.
-    pub(super) fn kill(&self, call: &Call, unit: &str, whom: &str, signal: i32) -> RtResult<()> {
-        self.ask(call, "KillUnit", &(unit, whom, signal))
-    }
-
-    pub(super) fn freeze(&self, call: &Call, unit: &str) -> RtResult<()> {
-        self.ask(call, "FreezeUnit", &unit)
-    }
-
-    pub(super) fn thaw(&self, call: &Call, unit: &str) -> RtResult<()> {
-        self.ask(call, "ThawUnit", &unit)
-    }
-
-    /// Takes back that it failed; nothing where systemd does not know it.
-    pub(super) fn reset_failed(&self, call: &Call, unit: &str) -> RtResult<()> {
-        match self.ask(call, "ResetFailedUnit", &unit) {
-            Err(RuntimeError::NotFound { .. }) => Ok(()),
-            other => other,
-        }
-    }
-
-    /// Changes properties until the next boot.
-    pub(super) fn set_properties(&self, call: &Call, unit: &str, properties: &[(&str, Value<'_>)]) -> RtResult<()> {
-        self.ask(call, "SetUnitProperties", &(unit, true, properties))
-    }
-
-    /// All properties of a unit, those of a service among them.
-    pub(super) fn properties(&self, call: &Call, unit: &str) -> RtResult<Properties> {
-        let path = unit_path(unit);
-        self.ask_of(call, Target { destination: NAME, path: &path, interface: PROPERTIES }, "GetAll", &"")
-    }
-
-    /// Changes of units from now on, and the end of systemd's name.
-    pub(super) fn watch(&self, call: &Call) -> RtResult<Signals> {
-        let signals = self.signals(call, &[UNITS, OWNER], |message| {
-            matches!(member(message).as_str(), "PropertiesChanged" | "NameOwnerChanged")
-        })?;
-        subscribe_by(&signals, call)?;
-        Ok(signals)
     }
 
     fn signals(&self, call: &Call, rules: &[&str], wanted: fn(&Message) -> bool) -> RtResult<Signals> {
@@ -169,6 +123,124 @@ impl Manager {
     {
         self.bus.call(limits(call), target, member, body).map_err(|error| failure(ENGINE, member, error))
     }
+
+    /// What can be done where the systemd of this process has these controllers.
+    fn abilities(mounted: &Cgroups, manager_pid: i32) -> RuntimeCapabilities {
+        let has = |controller: &str| groups::has_controller(mounted, manager_pid, controller);
+        RuntimeCapabilities {
+            supports_service_management: true,
+            supports_dependencies: true,
+            supports_pause: groups::has_freezer(mounted, manager_pid),
+            supports_stats: has("memory") && has("cpu"),
+            supports_events: true,
+            supports_resource_limits: has("memory") && has("cpu") && has("pids"),
+            supports_rootfs: true,
+            ..RuntimeCapabilities::default()
+        }
+    }
+}
+
+impl UnitManager for Manager {
+    fn engine(&self) -> &'static str {
+        ENGINE
+    }
+
+    fn probe(&self, call: &Call) -> RtResult<Answers> {
+        let version: OwnedValue = self.get(call, OBJECT, MANAGER.interface, "Version")?;
+        let pid: u32 = self.ask_of(call, DRIVER, "GetConnectionUnixProcessID", &NAME)?;
+        let version = String::try_from(version).map_err(|error| garbled(ENGINE, "Version", &error))?;
+        let capabilities = Self::abilities(&Cgroups::read().unwrap_or_default(), i32::try_from(pid).unwrap_or(0));
+        let version = version.split(' ').next().unwrap_or_default().to_owned();
+        Ok(Answers { version, api: NAME.to_owned(), capabilities })
+    }
+
+    fn check(&self, call: &Call) -> RtResult<()> {
+        self.get(call, OBJECT, MANAGER.interface, "Version").map(drop)
+    }
+
+    fn node_of(&self, _config: &ContainerConfig) -> RtResult<String> {
+        // What is for another node is not given to this engine.
+        Ok(String::new())
+    }
+
+    fn install(&self, call: &Call, unit: &Unit, text: &str) -> RtResult<()> {
+        self.files.write(&unit.name, text)?;
+        self.reload(call)
+    }
+
+    fn uninstall(&self, call: &Call, unit: &Unit) -> RtResult<()> {
+        self.files.delete(&unit.name);
+        self.reload(call)
+    }
+
+    fn start(&self, call: &Call, unit: &Unit, text: &str) -> RtResult<JobEnd> {
+        // Gone with the last boot.
+        self.install(call, unit, text)?;
+        self.run_job(call, "StartUnit", &unit.name)
+    }
+
+    fn stop(&self, call: &Call, unit: &Unit) -> RtResult<JobEnd> {
+        self.run_job(call, "StopUnit", &unit.name)
+    }
+
+    fn kill(&self, call: &Call, unit: &Unit, whom: &str, signal: i32) -> RtResult<()> {
+        self.ask(call, "KillUnit", &(unit.name.as_str(), whom, signal))
+    }
+
+    fn freeze(&self, call: &Call, unit: &Unit) -> RtResult<()> {
+        self.ask(call, "FreezeUnit", &unit.name)
+    }
+
+    fn thaw(&self, call: &Call, unit: &Unit) -> RtResult<()> {
+        self.ask(call, "ThawUnit", &unit.name)
+    }
+
+    fn reset_failed(&self, call: &Call, unit: &Unit) -> RtResult<()> {
+        match self.ask(call, "ResetFailedUnit", &unit.name) {
+            Err(RuntimeError::NotFound { .. }) => Ok(()),
+            other => other,
+        }
+    }
+
+    fn set_properties(&self, call: &Call, unit: &Unit, properties: &[(&str, Value<'_>)]) -> RtResult<()> {
+        self.ask(call, "SetUnitProperties", &(unit.name.as_str(), true, properties))
+    }
+
+    fn properties(&self, call: &Call, unit: &Unit) -> RtResult<Properties> {
+        let path = format!("{OBJECT}/unit/{}", path_element(&unit.name));
+        self.ask_of(call, Target { destination: NAME, path: &path, interface: PROPERTIES }, "GetAll", &"")
+    }
+
+    fn watch(&self, call: &Call) -> RtResult<Box<dyn Changes>> {
+        let signals = self.signals(call, &[UNITS, OWNER], |message| {
+            matches!(member(message).as_str(), "PropertiesChanged" | "NameOwnerChanged")
+        })?;
+        subscribe_by(&signals, call)?;
+        Ok(Box::new(Watched { signals, cancel: call.cancel.clone() }))
+    }
+}
+
+/// Changes that the bus tells of.
+struct Watched {
+    signals: Signals,
+    cancel: CancelToken,
+}
+
+impl Changes for Watched {
+    fn next(&mut self, deadline: Deadline, woken: &Receiver<()>) -> RtResult<Told> {
+        let limits = Limits { deadline, cancel: &self.cancel };
+        let signal = self.signals.next(limits, Some(woken)).map_err(|error| failure(ENGINE, "events", error))?;
+        let Some(signal) = signal else { return Ok(Told::Nothing) };
+        if member(&signal) == "NameOwnerChanged" {
+            let (engine, op) = (ENGINE.to_owned(), "events".to_owned());
+            let reason = "systemd left the bus or came back".to_owned();
+            return Err(RuntimeError::Connection { engine, op, reason });
+        }
+        if self.signals.has_lost() {
+            return Ok(Told::Any);
+        }
+        Ok(name_of_path(&path(&signal)).map_or(Told::Any, Told::Unit))
+    }
 }
 
 /// systemd tells nothing before somebody has asked for it, once for each connection.
@@ -181,24 +253,4 @@ fn subscribe_by(signals: &Signals, call: &Call) -> RtResult<()> {
 
 fn limits<'a>(call: &'a Call) -> Limits<'a> {
     Limits { deadline: call.deadline, cancel: call.cancel }
-}
-
-/// What is over when the stream's token is.
-pub(super) fn until<'a>(deadline: crate::clock::Deadline, cancel: &'a CancelToken) -> Limits<'a> {
-    Limits { deadline, cancel }
-}
-
-/// Whether systemd left the bus, or came back under another name.
-pub(super) fn has_moved(message: &Message) -> bool {
-    member(message) == "NameOwnerChanged"
-}
-
-/// The path of the unit that a message is about.
-pub(super) fn about(message: &Message) -> String {
-    path(message)
-}
-
-/// A unit's object.
-pub(super) fn unit_path(unit: &str) -> String {
-    format!("{OBJECT}/unit/{}", path_element(unit))
 }

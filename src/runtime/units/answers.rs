@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use super::status::{number, text};
+use super::status::{has_run, number, seen, text};
 use crate::runtime::adapter::{RtResult, RuntimeError};
 use crate::transport::dbus::{DbusError, Properties};
 
@@ -57,13 +57,14 @@ impl JobEnd {
         if result == "done" { Self::Done } else { Self::Other(result.to_owned()) }
     }
 
-    /// `Ok` where it did what it was for, or where the unit is as it should be though nobody said so; otherwise why not, as
-    /// far as the properties of the unit tell.
-    pub fn check(&self, engine: &str, op: &str, properties: &Properties, is_so: bool) -> RtResult<()> {
+    /// Of a job that starts a unit: `Ok` where it did, also where nobody said so, and where the first process had ended
+    /// by then, which fails the job of a process that ends badly. Otherwise why not, as far as the properties tell.
+    pub fn check_start(&self, engine: &str, properties: &Properties) -> RtResult<()> {
         let result = match self {
             Self::Done => return Ok(()),
-            Self::Vanished if is_so => return Ok(()),
+            Self::Vanished if has_run(properties) || seen(properties, None).status.is_live() => return Ok(()),
             Self::Vanished => "vanished",
+            Self::Other(result) if result == "failed" && has_run(properties) => return Ok(()),
             Self::Other(result) => result,
         };
         let status = number(properties, "ExecMainStatus").unwrap_or(0);
@@ -76,7 +77,7 @@ impl JobEnd {
             ("loaded", _) => format!("the job ended as '{result}', the process with status {status}"),
             (state, _) => format!("the unit is '{state}': systemd's log says what is wrong in it"),
         };
-        Err(RuntimeError::Engine { engine: engine.to_owned(), op: op.to_owned(), code: status, message })
+        Err(RuntimeError::Engine { engine: engine.to_owned(), op: "start".to_owned(), code: status, message })
     }
 }
 
@@ -101,13 +102,29 @@ mod tests {
             ("LoadState".to_owned(), text("loaded")),
             ("ExecMainStatus".to_owned(), OwnedValue::from(203_i32)),
         ]);
-        let check = |end: JobEnd, is_so| end.check("e", "start", &properties, is_so);
-        assert_eq!(check(JobEnd::of("done"), false), Ok(()));
-        assert_eq!(check(JobEnd::Vanished, true), Ok(()));
-        let error = check(JobEnd::Vanished, false).unwrap_err().to_string();
-        assert!(error.contains("cannot be run"), "{error}");
+        let check = |end: JobEnd, properties: &Properties| end.check_start("e", properties);
+        assert_eq!(check(JobEnd::of("done"), &properties), Ok(()));
+        for end in [JobEnd::Vanished, JobEnd::of("failed")] {
+            let error = check(end, &properties).unwrap_err().to_string();
+            assert!(error.contains("cannot be run"), "{error}");
+        }
+        let with = |more: &[(&str, OwnedValue)]| {
+            let mut properties = properties.clone();
+            properties.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+            properties
+        };
+        let lives = with(&[("ActiveState", text("active")), ("SubState", text("running"))]);
+        assert_eq!(check(JobEnd::Vanished, &lives), Ok(()));
+        assert!(check(JobEnd::of("timeout"), &lives).is_err());
+        let over = |code: i32| {
+            let ended = [("ExecMainCode", OwnedValue::from(1_i32)), ("ExecMainStatus", OwnedValue::from(code))];
+            with(&[&ended[..], &[("Type", text("exec")), ("Result", text("exit-code"))]].concat())
+        };
+        assert_eq!(check(JobEnd::of("failed"), &over(3)), Ok(()), "it ran, and ended before its job did");
+        assert!(check(JobEnd::of("failed"), &over(203)).is_err());
+        assert!(check(JobEnd::of("dependency"), &over(3)).is_err());
         let unloaded = Properties::from([("LoadState".to_owned(), text("bad-setting"))]);
-        let error = JobEnd::of("failed").check("e", "start", &unloaded, false).unwrap_err().to_string();
+        let error = check(JobEnd::of("failed"), &unloaded).unwrap_err().to_string();
         assert!(error.contains("bad-setting"), "{error}");
     }
 }

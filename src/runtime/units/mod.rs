@@ -1,15 +1,80 @@
-//! What engines that run units of systemd do alike, on this node or on others; no adapter.
+//! What engines that run units of systemd do alike, on this node or on others.
 //!
-//! `text` is what a container comes to as a unit file, `status` what a unit's properties say of it, `answers` how requests
-//! are refused and jobs end. Enters: what is systemd's own, whoever is asked for it. Stays out: whom to ask, and what is
-//! kept of containers.
+//! [`Units`] is an engine over whoever is asked for units ([`manager`]). `record` is what is kept of containers, `lifecycle`
+//! the verbs, `events` what happens, `text` what a container comes to as a unit file and `files` where that is, `status` what
+//! a unit's properties say of it, `answers` how requests are refused and jobs end, `groups` what the kernel says. Enters: what
+//! is systemd's own, whoever is asked for it. Stays out: whom to ask and how, policy, plans, and units that are not this
+//! daemon's.
+//!
+//! A container is a record below [`UnitsConfig::dir`] and a unit from its start on; on this node its file is there from its
+//! creation on. The unit stays `active (exited)` after its end (`RemainAfterExit=yes`), so that systemd knows the exit code
+//! until the next start; it is ended by signals, never by a job that stops it, which would make systemd forget. Limits take
+//! effect where systemd has the controllers, which is read off its own group.
 //!
 //! Sources: `org.freedesktop.systemd1(5)`, `systemd.exec(5)`, `systemd.service(5)`, `systemd.resource-control(5)` of systemd
 //! 252; what it does was seen there.
 
+mod adapter;
 pub mod answers;
+mod events;
+pub mod files;
+pub mod groups;
+mod lifecycle;
+pub mod manager;
+mod record;
 pub mod status;
 pub mod text;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use self::events::Subscribers;
+use self::manager::UnitManager;
+use self::record::Records;
+use super::adapter::{RtResult, RuntimeCapabilities};
+use super::shared::volumes::Volumes;
+
+/// What an engine of units keeps, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnitsConfig {
+    /// This node's name, the value of [`labels::NODE`](crate::model::workload::labels::NODE) on all that is ours.
+    pub node: String,
+    /// Where containers and volumes are kept.
+    pub dir: PathBuf,
+}
+
+/// An engine that runs units.
+pub struct Units<M: UnitManager>(Arc<Engine<M>>);
+
+/// What streams share with the adapter that opened them.
+struct Engine<M: UnitManager> {
+    node: String,
+    manager: M,
+    records: Records,
+    volumes: Volumes,
+    subscribers: Subscribers,
+    capabilities: Mutex<RuntimeCapabilities>,
+}
+
+impl<M: UnitManager> Units<M> {
+    /// Opens what is kept. Whether anybody answers is told by the probe.
+    pub fn over(manager: M, config: UnitsConfig) -> RtResult<Self> {
+        Ok(Self(Arc::new(Engine {
+            manager,
+            records: Records::open(&config.dir)?,
+            volumes: Volumes::open(&config.dir.join("volumes"), &config.node)?,
+            subscribers: Subscribers::default(),
+            capabilities: Mutex::default(),
+            node: config.node,
+        })))
+    }
+}
+
+impl<M: UnitManager> Engine<M> {
+    fn name(&self) -> &'static str {
+        self.manager.engine()
+    }
+}
 
 /// The unit of the container of this name.
 pub fn unit_of(container: &str) -> String {
@@ -28,6 +93,23 @@ pub fn path_element(name: &str) -> String {
     name.bytes().enumerate().map(escaped).collect()
 }
 
+/// The name in the last part of an object's path; `None` where it is none of [`path_element`]'s.
+pub fn name_of_path(path: &str) -> Option<String> {
+    let mut bytes = path.rsplit('/').next()?.bytes();
+    let mut name = Vec::new();
+    while let Some(byte) = bytes.next() {
+        let plain = match byte {
+            b'_' => {
+                let mut digit = || char::from(bytes.next()?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+                digit()? * 16 + digit()?
+            }
+            byte => byte,
+        };
+        name.push(plain);
+    }
+    String::from_utf8(name).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,5 +119,9 @@ mod tests {
         assert_eq!(path_element("ac-a.service"), "ac_2da_2eservice");
         assert_eq!(path_element("7_a"), "_37_5fa");
         assert_eq!(path_element(""), "_");
+        for name in ["ac-a.service", "7_a", "bl\u{fc}te@x.service"] {
+            assert_eq!(name_of_path(&format!("/org/unit/{}", path_element(name))).as_deref(), Some(name));
+        }
+        assert_eq!(name_of_path("/org/unit/a_2"), None);
     }
 }

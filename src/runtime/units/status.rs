@@ -1,6 +1,7 @@
 //! From a unit's properties to the state of its container.
 
 use crate::model::state::ContainerStatus;
+use crate::runtime::adapter::ContainerStats;
 use crate::transport::dbus::{Properties, Value};
 
 /// What is seen of a container.
@@ -50,6 +51,21 @@ pub fn is_at_rest(properties: &Properties) -> bool {
     text(properties, "ActiveState") == "inactive"
 }
 
+/// Whether the first process was running as what it is, and has ended by itself or by a signal: not on the way there.
+pub fn has_run(properties: &Properties) -> bool {
+    // What systemd ends with between fork and exec: systemd.exec(5), "Process Exit Codes".
+    let is_on_the_way = |status: i64| (200..=243).contains(&status);
+    let is_over = match (number(properties, "ExecMainCode"), number(properties, "ExecMainStatus")) {
+        (Some(1), Some(status)) => !is_on_the_way(status),
+        (Some(2 | 3), Some(_)) => true,
+        _ => false,
+    };
+    let is_its_own =
+        !matches!(text(properties, "Result"), "" | "resources" | "timeout" | "start-limit-hit" | "protocol");
+    // Others are started only once they have said so, or are over.
+    is_over && is_its_own && matches!(text(properties, "Type"), "exec" | "simple")
+}
+
 /// How the first process has ended; `None` where systemd tells of none.
 fn over(properties: &Properties) -> Option<Seen> {
     // CLD_EXITED, CLD_KILLED and CLD_DUMPED of wait(2).
@@ -62,6 +78,21 @@ fn over(properties: &Properties) -> Option<Seen> {
     let micros = number(properties, "ExecMainExitTimestamp").unwrap_or(0);
     let finished_ms = u64::try_from(micros / 1000).unwrap_or(0);
     Some(Seen { status: ContainerStatus::Exited { code: Some(code), oom }, pid: 0, finished_ms })
+}
+
+/// What systemd accounts for; what it does not is 0.
+pub fn usage(properties: &Properties) -> ContainerStats {
+    // What is not accounted for is the largest number, which `number` has no room for.
+    let of = |name: &str| number(properties, name).and_then(|number| u64::try_from(number).ok()).unwrap_or(0);
+    ContainerStats {
+        cpu_ns: of("CPUUsageNSec"),
+        memory_bytes: of("MemoryCurrent"),
+        memory_limit_bytes: of("MemoryMax"),
+        pids: of("TasksCurrent"),
+        read_bytes: of("IOReadBytes"),
+        write_bytes: of("IOWriteBytes"),
+        ..ContainerStats::default()
+    }
 }
 
 /// A property's number; `None` where it is none.

@@ -60,6 +60,22 @@ pub fn unit(engine: &str, config: &ContainerConfig, binds: &[Bind]) -> RtResult<
     Ok(text)
 }
 
+/// Whether what the first process leaves behind ends with it: so it is with containers, and with units that do not say
+/// otherwise. systemd itself leaves it alone where it keeps the unit.
+pub fn ends_with_its_first_process(config: &ContainerConfig) -> bool {
+    let is_otherwise = |(section, key, value): (&str, &str, &str)| match (section, key) {
+        ("Service", "RemainAfterExit") => is_true(value),
+        ("Service", "KillMode") => matches!(value, "none" | "process"),
+        _ => false,
+    };
+    !settings(&config.spec.unit).any(is_otherwise)
+}
+
+/// A truth as systemd writes it.
+pub fn is_true(value: &str) -> bool {
+    ["1", "yes", "y", "true", "t", "on"].iter().any(|word| value.eq_ignore_ascii_case(word))
+}
+
 /// Refuses by name what takes no effect.
 pub fn check(engine: &str, config: &ContainerConfig) -> RtResult<()> {
     let spec = &config.spec;
@@ -161,7 +177,7 @@ fn check_text(engine: &str, config: &ContainerConfig) -> RtResult<()> {
 }
 
 /// The settings of a unit's text with their sections. A line that goes on is its first line.
-fn settings(text: &str) -> impl Iterator<Item = (&str, &str, &str)> {
+pub fn settings(text: &str) -> impl Iterator<Item = (&str, &str, &str)> {
     let mut section = "";
     text.lines().map(str::trim).filter_map(move |line| {
         if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {

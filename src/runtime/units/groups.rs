@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::cgroup::Cgroups;
 
 /// The process's group of this unit, on whichever hierarchy has one; empty where none has.
-pub(super) fn group_of(pid: i32, unit: &str) -> String {
+pub fn group_of(pid: i32, unit: &str) -> String {
     group_in(&fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default(), unit)
 }
 
@@ -33,7 +33,7 @@ fn own_group(groups: &Cgroups, manager_pid: i32, controller: &str) -> Option<Pat
 }
 
 /// Whether systemd has the controller for its services.
-pub(super) fn has_controller(groups: &Cgroups, manager_pid: i32, controller: &str) -> bool {
+pub fn has_controller(groups: &Cgroups, manager_pid: i32, controller: &str) -> bool {
     let file = match (controller, groups.is_unified(controller)) {
         ("memory", true) => "memory.current",
         ("memory", false) => "memory.usage_in_bytes",
@@ -45,7 +45,7 @@ pub(super) fn has_controller(groups: &Cgroups, manager_pid: i32, controller: &st
 }
 
 /// Whether systemd can freeze its services: with the freezer of version 2 alone.
-pub(super) fn has_freezer(groups: &Cgroups, manager_pid: i32) -> bool {
+pub fn has_freezer(groups: &Cgroups, manager_pid: i32) -> bool {
     let lines = fs::read_to_string(format!("/proc/{manager_pid}/cgroup")).unwrap_or_default();
     let path = lines.lines().find_map(|line| line.strip_prefix("0::"));
     path.is_some_and(|path| groups.dirs(path).iter().any(|dir| dir.join("cgroup.freeze").exists()))

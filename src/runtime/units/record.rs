@@ -8,11 +8,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
 
+use super::manager::Unit;
+use super::status::Seen;
+use super::unit_of;
 use crate::model::state::ContainerStatus;
 use crate::runtime::adapter::{ContainerConfig, RtResult, RuntimeError};
 use crate::runtime::shared::durable;
-use crate::runtime::units::status::Seen;
-use crate::runtime::units::unit_of;
 
 /// The largest file of ours that is read, bytes: a unit's text may have some megabytes.
 const MOST: u64 = 32 * 1024 * 1024;
@@ -23,6 +24,9 @@ pub(super) struct Record {
     pub(super) id: String,
     /// Exactly what it was made from.
     pub(super) config: ContainerConfig,
+    /// The node that it is on; empty for this one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) node: String,
     /// Milliseconds since the epoch.
     pub(super) created_ms: u64,
     /// Its last start.
@@ -36,7 +40,7 @@ pub(super) struct Record {
 /// A start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Run {
-    /// The boot of the machine.
+    /// The boot of the machine; empty on another node, whose boots are not seen.
     pub(super) boot: String,
     /// Milliseconds since the epoch.
     pub(super) started_ms: u64,
@@ -59,9 +63,9 @@ pub(super) struct End {
 }
 
 impl Record {
-    /// The unit's name.
-    pub(super) fn unit(&self) -> String {
-        unit_of(&self.config.name)
+    /// Its unit.
+    pub(super) fn unit(&self) -> Unit {
+        Unit { node: self.node.clone(), name: unit_of(&self.config.name) }
     }
 
     /// The end of the last start, where it was seen.
@@ -92,7 +96,7 @@ impl Record {
     pub(super) fn at_rest(&self, boot: &str) -> Option<Seen> {
         match &self.run {
             None => Some(Seen::of(ContainerStatus::Created)),
-            Some(run) if run.boot != boot => Some(self.last_end().unwrap_or_else(Seen::lost)),
+            Some(run) if !run.boot.is_empty() && run.boot != boot => Some(self.last_end().unwrap_or_else(Seen::lost)),
             Some(_) => None,
         }
     }

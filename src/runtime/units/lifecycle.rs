@@ -1,32 +1,32 @@
 //! The life of a container: created, started, signalled, frozen, stopped, removed.
 
-use std::fs;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use uuid::Uuid;
 
-use super::groups;
+use super::answers::JobEnd;
+use super::manager::{Unit, UnitManager};
 use super::record::{End, Record, Run, kept};
-use super::{ENGINE, Engine};
+use super::status::{self, Seen};
+use super::{Engine, groups, text, unit_of};
 use crate::cancel::Urge;
+use crate::cgroup::Cgroups;
 use crate::model::resources::Resources;
-use crate::model::state::{Allowed, ContainerStatus, Transition};
+use crate::model::state::{Allowed, ContainerStatus, Health, Transition};
 use crate::model::workload::labels;
 use crate::runtime::adapter::{
-    Call, Change, ContainerConfig, ContainerInstance, ListFilter, RtResult, RuntimeError, StopOptions, unsupported,
+    Call, Change, ContainerConfig, ContainerInstance, ContainerStats, ListFilter, RtResult, RuntimeError, StopOptions,
+    unsupported,
 };
 use crate::runtime::processes::boot;
 use crate::runtime::shared::calls::{apart, late, not_allowed};
 use crate::runtime::shared::fields;
 use crate::runtime::shared::owned::{is_ours, taken};
 use crate::runtime::shared::resize::{self, Resized};
+use crate::runtime::shared::usage::usage;
 use crate::runtime::shared::verbs::{self, Acted, Containers, Found, Order, SLOWEST_POLL};
 use crate::runtime::shared::volumes;
-use crate::runtime::units::answers::JobEnd;
-use crate::runtime::units::status::{self, Seen};
-use crate::runtime::units::{text, unit_of};
 use crate::transport::dbus::Value;
 
 fn now_ms() -> u64 {
@@ -34,25 +34,26 @@ fn now_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-impl Engine {
+impl<M: UnitManager> Engine<M> {
     /// Keeps the container and writes its unit.
     pub(super) fn create(&self, call: &Call, config: &ContainerConfig) -> RtResult<ContainerInstance> {
         self.manager.check(call)?;
         check_name(&config.name)?;
         if let Some(holder) = self.records.find(&config.name) {
-            return Err(taken(&self.settings.node, &config.name, &holder.config.labels));
+            return Err(taken(&self.node, &config.name, &holder.config.labels));
         }
-        text::check(ENGINE, config)?;
+        text::check(self.name(), config)?;
         self.check_limits(config)?;
-        let id = Uuid::now_v7().simple().to_string();
-        let record = Record { id, config: config.clone(), created_ms: now_ms(), run: None, end: None };
+        let (id, node) = (Uuid::now_v7().simple().to_string(), self.manager.node_of(config)?);
+        let record = Record { id, config: config.clone(), node, created_ms: now_ms(), run: None, end: None };
         let record = match self.records.add(record)? {
             Ok(record) => record,
-            Err(holder) => return Err(taken(&self.settings.node, &config.name, &holder.config.labels)),
+            Err(holder) => return Err(taken(&self.node, &config.name, &holder.config.labels)),
         };
-        let written = self.write_unit(&record).and_then(|()| self.manager.reload(call));
-        if let Err(error) = written {
-            self.delete_unit(&record);
+        let unit = record.unit();
+        let installed = self.text(&record).and_then(|text| self.manager.install(call, &unit, &text));
+        if let Err(error) = installed {
+            let _ = apart(|call| self.manager.uninstall(call, &unit));
             self.records.forget(&record.id);
             return Err(error);
         }
@@ -64,35 +65,17 @@ impl Engine {
     fn check_limits(&self, config: &ContainerConfig) -> RtResult<()> {
         let asked = &config.spec.resources;
         let is_limited = *asked != Resources::default();
-        let can = self.capabilities.lock().unwrap_or_else(std::sync::PoisonError::into_inner).supports_resource_limits;
+        let can = self.capabilities.lock().unwrap_or_else(PoisonError::into_inner).supports_resource_limits;
         if is_limited && !can {
-            return Err(unsupported(ENGINE, "resources: it has none of the controllers for them here"));
+            return Err(unsupported(self.name(), "resources: it has none of the controllers for them here"));
         }
         Ok(())
     }
 
-    fn unit_file(&self, record: &Record) -> PathBuf {
-        self.settings.unit_dir.join(record.unit())
-    }
-
-    fn drop_in_dir(&self, record: &Record) -> PathBuf {
-        self.settings.unit_dir.join(format!("{}.d", record.unit()))
-    }
-
-    fn write_unit(&self, record: &Record) -> RtResult<()> {
+    /// What its unit says. A volume in memory is there from then on.
+    fn text(&self, record: &Record) -> RtResult<String> {
         let binds = volumes::binds(&self.volumes, &record.config)?;
-        let (file, dir) = (self.unit_file(record), self.drop_in_dir(record));
-        fs::create_dir_all(&dir).map_err(|error| kept("making", &dir, &error))?;
-        let drop_in = dir.join("50-actioncontroller.conf");
-        for (path, content) in [(&drop_in, text::DROP_IN), (&file, &text::unit(ENGINE, &record.config, &binds)?)] {
-            fs::write(path, content).map_err(|error| kept("writing", path, &error))?;
-        }
-        Ok(())
-    }
-
-    fn delete_unit(&self, record: &Record) {
-        let _ = fs::remove_file(self.unit_file(record));
-        let _ = fs::remove_dir_all(self.drop_in_dir(record));
+        text::unit(self.name(), &record.config, &binds)
     }
 
     /// The container as it is now. An end that is seen for the first time is kept.
@@ -117,6 +100,10 @@ impl Engine {
                     kept.end = Some(end);
                 }
             })?;
+            if text::ends_with_its_first_process(&record.config) {
+                // There may be nobody left.
+                let _ = self.manager.kill(call, &unit, "all", 9);
+            }
             if let Some(record) = self.records.find(&record.id) {
                 self.subscribers.note(&record, Some(&seen.status));
             }
@@ -126,43 +113,45 @@ impl Engine {
 
     /// The container in full.
     pub(super) fn instance(&self, call: &Call, record: &Record) -> RtResult<ContainerInstance> {
-        let seen = self.see(call, record)?;
+        Ok(self.told(record, self.see(call, record)?))
+    }
+
+    fn told(&self, record: &Record, seen: Seen) -> ContainerInstance {
         let config = &record.config;
-        let is_live = seen.status.is_live();
-        let cgroup_path =
-            if is_live && seen.pid > 0 { groups::group_of(seen.pid, &record.unit()) } else { String::new() };
-        Ok(ContainerInstance {
+        let (unit, is_live) = (record.unit(), seen.status.is_live());
+        // Numbers of another node's processes mean nothing here.
+        let pid = if is_live && unit.is_here() { seen.pid } else { 0 };
+        let cgroup_path = if pid > 0 { groups::group_of(pid, &unit.name) } else { String::new() };
+        ContainerInstance {
             id: record.id.clone(),
             name: config.name.clone(),
-            engine: ENGINE.to_owned(),
-            image: if config.spec.unit.is_empty() { config.spec.rootfs.clone() } else { record.unit() },
+            engine: self.name().to_owned(),
+            image: if config.spec.unit.is_empty() { config.spec.rootfs.clone() } else { unit.name },
             labels: config.labels.clone(),
             annotations: config.annotations.clone(),
             ports: config.ports.iter().filter(|port| port.host_port.is_some()).cloned().collect(),
             ips: Vec::new(),
-            pid: if is_live { seen.pid } else { 0 },
+            pid,
             cgroup_path,
             created_ms: record.created_ms,
             started_ms: record.run.as_ref().map_or(0, |run| run.started_ms),
             finished_ms: if is_live { 0 } else { seen.finished_ms },
             status: seen.status,
-        })
+        }
     }
 
-    /// Starts it anew: systemd forgets how it ended.
+    /// Starts it anew: how it ended before is forgotten but for the record.
     fn begin(&self, call: &Call, record: &Record) -> RtResult<()> {
         let unit = record.unit();
-        let before = self.see(call, record)?;
-        if before.status.is_live() {
+        if self.see(call, record)?.status.is_live() {
             return Ok(());
         }
-        // Gone with the last boot, and a volume in memory with it.
-        self.write_unit(record)?;
-        self.manager.reload(call)?;
+        let text = self.text(record)?;
         self.forget_run(call, &unit)?;
-        let run = Run { boot: boot(), started_ms: now_ms(), has_begun: false };
+        let boot = if unit.is_here() { boot() } else { String::new() };
+        let run = Run { boot, started_ms: now_ms(), has_begun: false };
         self.records.change(&record.id, |record| record.run = Some(run))?;
-        let started = self.manager.run_job(call, "StartUnit", &unit).and_then(|end| self.check_job(call, record, &end));
+        let started = self.manager.start(call, &unit, &text).and_then(|end| self.check_job(call, record, &end));
         let started = started.and_then(|()| {
             self.records.change(&record.id, |kept| {
                 if let Some(run) = &mut kept.run {
@@ -171,8 +160,8 @@ impl Engine {
             })?;
             self.check_started(call, record)
         });
-        if started.is_err() {
-            apart(|call| self.take_down(call, &unit));
+        // Where it cannot be taken down, the start stays noted as one of which nobody knows whether it has begun.
+        if started.is_err() && apart(|call| self.take_down(call, &unit)) {
             // It never ran; an end of the start before stays known.
             let _ = self.records.change(&record.id, |kept| kept.run.clone_from(&record.run));
         }
@@ -198,23 +187,26 @@ impl Engine {
             return Ok(());
         }
         let properties = self.manager.properties(call, &record.unit())?;
-        end.check(ENGINE, "start", &properties, status::seen(&properties, None).status.is_live())
+        end.check_start(self.name(), &properties)
     }
 
     /// Makes an end of what is left of the last start.
-    fn forget_run(&self, call: &Call, unit: &str) -> RtResult<()> {
-        match self.manager.run_job(call, "StopUnit", unit) {
+    fn forget_run(&self, call: &Call, unit: &Unit) -> RtResult<()> {
+        match self.manager.stop(call, unit) {
             Ok(_) | Err(RuntimeError::NotFound { .. }) => self.manager.reset_failed(call, unit),
             Err(error) => Err(error),
         }
     }
 
-    fn take_down(&self, call: &Call, unit: &str) {
+    /// Whether nothing of it is left.
+    fn take_down(&self, call: &Call, unit: &Unit) -> bool {
         // There may be nobody left.
         let _ = self.manager.kill(call, unit, "all", 9);
-        if let Err(error) = self.forget_run(call, unit) {
-            log::warn!("unit '{unit}' is not all gone: {error}");
+        let forgotten = self.forget_run(call, unit);
+        if let Err(error) = &forgotten {
+            log::warn!("unit '{}' is not all gone: {error}", unit.name);
         }
+        forgotten.is_ok()
     }
 
     /// Signal, thaw, grace, SIGKILL; then an end of what its first process has left.
@@ -233,8 +225,8 @@ impl Engine {
     pub(super) fn remove(&self, call: &Call, id: &str, force: bool) -> RtResult<Change> {
         self.manager.check(call)?;
         let Some(record) = self.records.find(id) else { return Ok(Change::Unchanged) };
-        if !is_ours(&self.settings.node, &record.config.labels) {
-            let node = &self.settings.node;
+        if !is_ours(&self.node, &record.config.labels) {
+            let node = &self.node;
             let reason = format!("container '{id}' is not ours: its label {} is not '{node}'", labels::NODE);
             return Err(RuntimeError::PermissionDenied { reason });
         }
@@ -254,11 +246,27 @@ impl Engine {
         if record.run.is_some() {
             self.forget_run(call, &unit)?;
         }
-        self.delete_unit(&record);
-        self.manager.reload(call)?;
+        self.manager.uninstall(call, &unit)?;
         self.records.forget(&record.id);
         self.subscribers.note(&record, None);
         Ok(Change::Changed)
+    }
+
+    /// The container in full. One of a node that is away is told as it was last known, and as not well: what becomes of it
+    /// there is not seen, and it has not ended for that.
+    fn instance_or_last(&self, call: &Call, record: &Record) -> RtResult<ContainerInstance> {
+        let away = match self.instance(call, record) {
+            Err(error @ RuntimeError::EngineNotAvailable { .. }) if !record.unit().is_here() => error,
+            other => return other,
+        };
+        log::debug!("container '{}' is told as it was last known: {away}", record.config.name);
+        let seen = match &record.run {
+            Some(run) if run.has_begun => {
+                record.last_end().unwrap_or_else(|| Seen::of(ContainerStatus::Running { health: Health::Unhealthy }))
+            }
+            _ => record.before(),
+        };
+        Ok(self.told(record, seen))
     }
 
     /// The containers that fit, by creation time, then id.
@@ -268,7 +276,7 @@ impl Engine {
         for record in self.records.all() {
             let labels = &record.config.labels;
             if filter.labels.iter().all(|(key, value)| labels.get(key) == Some(value)) {
-                found.push(self.instance(call, &record)?);
+                found.push(self.instance_or_last(call, &record)?);
             }
         }
         found.retain(|instance| filter.all || instance.status.is_live());
@@ -295,16 +303,38 @@ impl Engine {
         }
     }
 
+    /// What it uses, as its control group says.
+    pub(super) fn stats(&self, call: &Call, id: &str) -> RtResult<ContainerStats> {
+        self.manager.check(call)?;
+        let record = self.records.get(id)?;
+        let instance = self.instance(call, &record)?;
+        if !instance.status.is_live() {
+            return Err(not_allowed("stats", id, &instance.status));
+        }
+        if !record.unit().is_here() {
+            let properties = self.manager.properties(call, &record.unit())?;
+            return Ok(status::usage(&properties));
+        }
+        if instance.cgroup_path.is_empty() {
+            return Err(not_allowed("stats", id, &instance.status));
+        }
+        let groups = Cgroups::read().map_err(|error| kept("reading", "/proc/self/mounts".as_ref(), &error))?;
+        Ok(usage(&groups, &instance.cgroup_path))
+    }
+
     /// Changes limits of what runs.
     pub(super) fn resize(&self, call: &Call, id: &str, resources: &Resources) -> RtResult<Change> {
         self.manager.check(call)?;
         let record = self.records.get(id)?;
+        if !record.unit().is_here() {
+            return Err(unsupported(self.name(), "changing limits on another node"));
+        }
         let instance = self.instance(call, &record)?;
         fields::limits(resources)?;
         resize::resize(&instance, resources, |resized| self.tell_limits(call, &record.unit(), resized))
     }
 
-    fn tell_limits(&self, call: &Call, unit: &str, resized: &Resized) -> RtResult<()> {
+    fn tell_limits(&self, call: &Call, unit: &Unit, resized: &Resized) -> RtResult<()> {
         // What is without limit is the largest number.
         let value = |number: i64| Value::U64(u64::try_from(number).unwrap_or(u64::MAX));
         let limits = &resized.limits;
@@ -322,7 +352,7 @@ impl Engine {
     }
 }
 
-impl Engine {
+impl<M: UnitManager> Engine<M> {
     /// Notes what an order that was carried out has made of the container.
     fn note(&self, id: &str, order: Order) {
         let Some(record) = self.records.find(id) else { return };
@@ -346,7 +376,7 @@ fn check_name(name: &str) -> RtResult<()> {
     Ok(())
 }
 
-impl Containers for Engine {
+impl<M: UnitManager> Containers for Engine<M> {
     fn look(&self, call: &Call, id: &str) -> RtResult<Option<Found>> {
         self.manager.check(call)?;
         let Some(record) = self.records.find(id) else { return Ok(None) };

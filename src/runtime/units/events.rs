@@ -1,4 +1,4 @@
-//! What happens to containers: noted by the verbs, or seen where systemd tells of a change, and passed on where it is
+//! What happens to containers: noted by the verbs, or seen where a manager of units tells of a change, and passed on where it is
 //! different from what was there before.
 //!
 //! Each note and look compares a container's start and state with those before, so that an end is told once for each start,
@@ -10,20 +10,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::manager::{about, has_moved, unit_path, until};
+use super::Engine;
+use super::manager::{Changes, Told, Unit, UnitManager};
 use super::record::Record;
-use super::{ENGINE, Engine};
 use crate::cancel::CancelToken;
 use crate::clock::Deadline;
 use crate::model::state::ContainerStatus;
 use crate::runtime::adapter::{BlockingStream, Call, EngineEvent, EngineEventKind, NoProgress, RtResult, RuntimeError};
-use crate::runtime::units::answers::failure;
-use crate::transport::dbus::Signals;
 
 /// How often all are looked at, whatever is told.
 const SWEEP: Duration = Duration::from_secs(5);
 
-/// How long a look at systemd may take.
+/// How long a look may take.
 const LOOK: Duration = Duration::from_secs(5);
 
 /// The most notes that a subscriber may leave unread; one that leaves more is told so and has to look anew.
@@ -80,9 +78,9 @@ struct Known {
     status: ContainerStatus,
 }
 
-struct Watch {
-    engine: Arc<Engine>,
-    signals: Signals,
+struct Watch<M: UnitManager> {
+    engine: Arc<Engine<M>>,
+    changes: Box<dyn Changes>,
     queue: Arc<Queue>,
     woken: Receiver<()>,
     cancel: CancelToken,
@@ -92,21 +90,21 @@ struct Watch {
 }
 
 /// What happens from now on.
-pub(super) fn watch(engine: &Arc<Engine>, call: &Call) -> RtResult<BlockingStream<EngineEvent>> {
-    let signals = engine.manager.watch(call)?;
+pub(super) fn watch<M: UnitManager>(engine: &Arc<Engine<M>>, call: &Call) -> RtResult<BlockingStream<EngineEvent>> {
+    let changes = engine.manager.watch(call)?;
     let (queue, woken) = engine.subscribers.add();
     let (engine, cancel) = (Arc::clone(engine), call.cancel.clone());
     let (known, told) = (BTreeMap::new(), VecDeque::new());
-    let mut watch = Watch { engine, signals, queue, woken, cancel, known, told, has_failed: false };
+    let mut watch = Watch { engine, changes, queue, woken, cancel, known, told, has_failed: false };
     watch.look(|_| true)?;
     // What is there already is for who lists.
     watch.told.clear();
     Ok(Box::new(watch))
 }
 
-impl Watch {
-    /// Looks at the containers whose units' paths are wanted, and notes what is different.
-    fn look(&mut self, is_wanted: impl Fn(&str) -> bool) -> RtResult<()> {
+impl<M: UnitManager> Watch<M> {
+    /// Looks at the containers whose units are wanted, and notes what is different.
+    fn look(&mut self, is_wanted: impl Fn(&Unit) -> bool) -> RtResult<()> {
         let cancel = self.cancel.clone();
         let call = Call { deadline: Deadline::after(LOOK), cancel: &cancel, progress: &NoProgress };
         let all: BTreeMap<String, Arc<Record>> =
@@ -118,11 +116,15 @@ impl Watch {
         for id in all.keys() {
             // It may have gone meanwhile, or been started.
             let Some(record) = self.engine.records.find(id) else { continue };
-            if self.known.contains_key(&record.id) && !is_wanted(&unit_path(&record.unit())) {
+            if self.known.contains_key(&record.id) && !is_wanted(&record.unit()) {
                 continue;
             }
-            let status = self.engine.see(&call, &record)?.status;
-            self.compare(record, status);
+            match self.engine.see(&call, &record) {
+                Ok(seen) => self.compare(record, seen.status),
+                // Its node alone is away, and what it was is not known to be otherwise.
+                Err(RuntimeError::EngineNotAvailable { .. }) if !record.unit().is_here() => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
@@ -131,7 +133,7 @@ impl Watch {
     fn read_notes(&mut self) -> RtResult<()> {
         let notes = std::mem::take(&mut *self.queue.lock());
         if notes.len() > MOST_UNREAD {
-            let (engine, op) = (ENGINE.to_owned(), "events".to_owned());
+            let (engine, op) = (self.engine.name().to_owned(), "events".to_owned());
             let reason = format!("more than {MOST_UNREAD} events were left unread");
             return Err(RuntimeError::Connection { engine, op, reason });
         }
@@ -210,30 +212,17 @@ impl Watch {
         });
     }
 
-    /// Waits for the next signal, and looks.
+    /// Waits for what is told next, and looks.
     fn advance(&mut self) -> RtResult<()> {
-        let limits = until(Deadline::after(SWEEP), &self.cancel);
-        let signal = self.signals.next(limits, Some(&self.woken)).map_err(|error| failure(ENGINE, "events", error))?;
-        if signal.as_ref().is_some_and(has_moved) {
-            let (engine, op) = (ENGINE.to_owned(), "events".to_owned());
-            return Err(RuntimeError::Connection {
-                engine,
-                op,
-                reason: "systemd left the bus or came back".to_owned(),
-            });
-        }
-        match signal.filter(|_| !self.signals.has_lost()) {
-            Some(signal) => {
-                let path = about(&signal);
-                self.look(|unit| unit == path)
-            }
-            None if !self.queue.lock().is_empty() => self.read_notes(),
-            None => self.look(|_| true),
+        match self.changes.next(Deadline::after(SWEEP), &self.woken)? {
+            Told::Unit(name) => self.look(|unit| unit.name == name),
+            Told::Nothing if !self.queue.lock().is_empty() => self.read_notes(),
+            Told::Nothing | Told::Any => self.look(|_| true),
         }
     }
 }
 
-impl Iterator for Watch {
+impl<M: UnitManager> Iterator for Watch<M> {
     type Item = RtResult<EngineEvent>;
 
     fn next(&mut self) -> Option<Self::Item> {

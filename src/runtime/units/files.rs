@@ -1,0 +1,37 @@
+//! Unit files of this node.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::record::kept;
+use super::text::DROP_IN;
+use crate::runtime::adapter::RtResult;
+
+/// A folder that systemd looks for units in.
+pub struct UnitFiles(PathBuf);
+
+impl UnitFiles {
+    /// Those there.
+    pub fn new(dir: PathBuf) -> Self {
+        Self(dir)
+    }
+
+    fn drop_in_dir(&self, unit: &str) -> PathBuf {
+        self.0.join(format!("{unit}.d"))
+    }
+
+    /// Writes a unit's text, and what is ours beside it. systemd sees it with its next reload.
+    pub fn write(&self, unit: &str, text: &str) -> RtResult<()> {
+        let dir = self.drop_in_dir(unit);
+        fs::create_dir_all(&dir).map_err(|error| kept("making", &dir, &error))?;
+        let write = |path: &Path, text: &str| fs::write(path, text).map_err(|error| kept("writing", path, &error));
+        write(&dir.join("50-actioncontroller.conf"), DROP_IN)?;
+        write(&self.0.join(unit), text)
+    }
+
+    /// Deletes them, where they are there.
+    pub fn delete(&self, unit: &str) {
+        let _ = fs::remove_file(self.0.join(unit));
+        let _ = fs::remove_dir_all(self.drop_in_dir(unit));
+    }
+}
