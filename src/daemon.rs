@@ -6,6 +6,7 @@
 //! are cancelled at a limit), what tells of their ends (teller, faults, copies, publisher, outbox), and at last the
 //! server, so that callers still get their answers.
 
+mod engines;
 mod peers;
 
 use std::sync::Arc;
@@ -29,15 +30,6 @@ use crate::grpc::server::{HealthState, Server, ServerConfig, UnixConfig};
 use crate::manifest::Limits;
 use crate::policy::builtin::BuiltinPolicy;
 use crate::policy::{Chain, PolicyGate};
-use crate::runtime::adapter::RuntimeAdapter;
-use crate::runtime::containerd::{self, Containerd, ContainerdConfig};
-use crate::runtime::docker::{Docker, DockerConfig};
-use crate::runtime::hibernation::{Hibernation, HibernationConfig};
-use crate::runtime::oci::{Oci, OciConfig};
-use crate::runtime::podman::{Podman, PodmanConfig};
-use crate::runtime::registry::EngineRegistry;
-use crate::runtime::sim::SimRuntime;
-use crate::runtime::systemd::{Systemd, SystemdConfig};
 use crate::security::ceiling::Ceiling;
 use crate::storage::StateStore;
 use crate::storage::copies::{Copies, CopyKeeper};
@@ -137,7 +129,7 @@ impl Daemon {
         let records = Records::new(Arc::clone(&own));
         let threads = ChannelThreads::start();
         let shared = peers::shared_store(&config, &threads)?;
-        let engines = Arc::new(engines(&config, &threads)?);
+        let engines = Arc::new(engines::open(&config, &threads)?);
         let settings = Arc::new(SettingsCell::new(settings(&config)));
         let outbox = peers::outbox(&config, &own, shared.as_ref())?;
         let networks = Arc::default();
@@ -256,76 +248,6 @@ impl Daemon {
     }
 }
 
-fn engines(config: &Config, threads: &ChannelThreads) -> Result<EngineRegistry, DaemonError> {
-    let mut engines = EngineRegistry::new();
-    engines.set_preference(config.runtimes.preference.clone());
-    if config.runtimes.podman.enabled {
-        let socket = &config.runtimes.podman.socket;
-        let podman = PodmanConfig {
-            node: config.node.clone(),
-            socket: (!socket.as_os_str().is_empty()).then(|| socket.clone()),
-            work_dir: config.state_dir.clone(),
-            ..PodmanConfig::default()
-        };
-        let podman = hibernating(config, Arc::new(Podman::new(podman)))?;
-        engines.register(podman).map_err(failed("runtimes.podman"))?;
-    }
-    if config.runtimes.docker.enabled {
-        let socket = &config.runtimes.docker.socket;
-        let docker = DockerConfig {
-            node: config.node.clone(),
-            socket: (!socket.as_os_str().is_empty()).then(|| socket.clone()),
-            ..DockerConfig::default()
-        };
-        engines.register(Arc::new(Docker::new(docker))).map_err(failed("runtimes.docker"))?;
-    }
-    if config.runtimes.containerd.enabled {
-        let containerd = containerd(config, threads)?;
-        engines.register(hibernating(config, containerd)?).map_err(failed("runtimes.containerd"))?;
-    }
-    if config.runtimes.oci.enabled {
-        let oci = Oci::open(oci_config(config)).map_err(failed("runtimes.oci"))?;
-        engines.register(hibernating(config, Arc::new(oci))?).map_err(failed("runtimes.oci"))?;
-    }
-    if config.runtimes.systemd.enabled {
-        let systemd = Systemd::open(systemd_config(config)).map_err(failed("runtimes.systemd"))?;
-        engines.register(Arc::new(systemd)).map_err(failed("runtimes.systemd"))?;
-    }
-    if config.runtimes.sim.enabled {
-        let sim = SimRuntime::open(config.runtimes.sim.clone(), &config.node).map_err(failed("runtimes.sim"))?;
-        engines.register(hibernating(config, Arc::new(sim))?).map_err(failed("runtimes.sim"))?;
-    }
-    Ok(engines)
-}
-
-/// containerd, whose shims start this program to write the output of containers.
-fn containerd(config: &Config, threads: &ChannelThreads) -> Result<Arc<dyn RuntimeAdapter>, DaemonError> {
-    let given = &config.runtimes.containerd;
-    let program = std::env::current_exe().map_err(failed("runtimes.containerd: the path of this program"))?;
-    let settings = ContainerdConfig {
-        socket: if given.socket.as_os_str().is_empty() { containerd::SOCKET.into() } else { given.socket.clone() },
-        namespace: given.namespace.clone(),
-        node: config.node.clone(),
-        dir: config.state_dir.join("containerd"),
-        logger: program,
-    };
-    let containerd = Containerd::open(settings, threads).map_err(failed("runtimes.containerd"))?;
-    Ok(Arc::new(containerd))
-}
-
-/// The engine with what is the same of checkpoints on all of them.
-fn hibernating(config: &Config, engine: Arc<dyn RuntimeAdapter>) -> Result<Arc<dyn RuntimeAdapter>, DaemonError> {
-    let Config { hibernation, state_dir, .. } = config;
-    let is_named = !hibernation.folder.as_os_str().is_empty();
-    let settings = HibernationConfig {
-        dir: if is_named { hibernation.folder.clone() } else { state_dir.join("checkpoints") },
-        max_bytes: hibernation.max_bytes,
-        checkpoint_limit: hibernation.checkpoint_timeout,
-        restore_limit: hibernation.restore_timeout,
-    };
-    Ok(Arc::new(Hibernation::open(engine, settings).map_err(failed("hibernation.folder"))?))
-}
-
 fn settings(config: &Config) -> Settings {
     let bytes = usize::try_from(config.limits.message_bytes).unwrap_or(usize::MAX);
     let limits = Limits {
@@ -340,46 +262,11 @@ fn settings(config: &Config) -> Settings {
 /// The ceiling as configured; this daemon's own folders and sockets are above it wherever they are.
 fn ceiling(config: &Config) -> Ceiling {
     let mut ceiling = config.security.clone();
-    let runtimes = &config.runtimes;
-    let oci = oci_config(config);
-    let networks = oci.network_dir();
-    let sockets = [&runtimes.podman.socket, &runtimes.docker.socket, &runtimes.containerd.socket];
-    let systemd = systemd_config(config);
-    let bus = systemd.socket().unwrap_or_default();
-    // systemd's own socket, on which root is asked no further.
-    let private = std::path::PathBuf::from("/run/systemd/private");
-    let engines = sockets.into_iter().chain([&oci.run_dir, &networks, &systemd.unit_dir, &bus, &private]);
-    let own = [&config.state_dir, &config.listen.unix].into_iter().chain(engines);
+    let engines = engines::governing_paths(config);
+    let own = [&config.state_dir, &config.listen.unix].into_iter().chain(&engines);
     let own = own.chain(&config.policy.folders).filter(|path| !path.as_os_str().is_empty());
     ceiling.denied_host_paths.extend(own.map(|path| path.display().to_string()));
     ceiling
-}
-
-fn systemd_config(config: &Config) -> SystemdConfig {
-    let given = &config.runtimes.systemd;
-    let usual = SystemdConfig::default();
-    SystemdConfig {
-        node: config.node.clone(),
-        dir: config.state_dir.join("systemd"),
-        bus: if given.bus.is_empty() { usual.bus } else { given.bus.clone() },
-        unit_dir: if given.unit_dir.as_os_str().is_empty() { usual.unit_dir } else { given.unit_dir.clone() },
-    }
-}
-
-fn oci_config(config: &Config) -> OciConfig {
-    let given = &config.runtimes.oci;
-    let usual = OciConfig::default();
-    OciConfig {
-        node: config.node.clone(),
-        dir: config.state_dir.join("oci"),
-        run_dir: if given.run_dir.as_os_str().is_empty() { usual.run_dir.clone() } else { given.run_dir.clone() },
-        runtime: given.runtime.clone(),
-        conmon: given.conmon.clone(),
-        image_folders: given.image_folders.clone(),
-        image_bytes: given.image_bytes,
-        bridge_pool: given.bridge_pool.clone(),
-        ..usual
-    }
 }
 
 fn dispatch_config(config: &Config) -> DispatchConfig {

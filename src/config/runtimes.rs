@@ -23,6 +23,8 @@ pub struct Runtimes {
     pub oci: Oci,
     /// The node's systemd.
     pub systemd: Systemd,
+    /// Eclipse BlueChi.
+    pub bluechi: Bluechi,
     /// The simulator.
     pub sim: SimConfig,
 }
@@ -36,6 +38,7 @@ impl Default for Runtimes {
             containerd: Containerd::default(),
             oci: Oci::default(),
             systemd: Systemd::default(),
+            bluechi: Bluechi::default(),
             sim: SimConfig::default(),
         }
     }
@@ -94,6 +97,20 @@ pub struct Systemd {
     /// The bus that it is on, a socket's path or an address as D-Bus writes them; empty: the system's.
     pub bus: String,
     /// Where unit files are written; empty: `/run/systemd/system`.
+    pub unit_dir: PathBuf,
+}
+
+/// Eclipse BlueChi, over D-Bus.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Bluechi {
+    /// Use it.
+    pub enabled: bool,
+    /// The bus that its controller is on, a socket's path or an address as D-Bus writes them; empty: the system's.
+    pub bus: String,
+    /// What it calls this node; empty: as `node`.
+    pub node: String,
+    /// Where unit files of this node are written; empty: `/run/systemd/system`.
     pub unit_dir: PathBuf,
 }
 

@@ -191,12 +191,16 @@ fn values_out_of_range_and_contradictions_name_the_line_that_gave_them() {
             "1: runtimes.systemd.bus: 'tcp:host=h' is neither an absolute path nor an address of a unix socket (unix:path=)",
         ),
         (
+            "runtimes: {bluechi: {bus: here}}",
+            "1: runtimes.bluechi.bus: 'here' is neither an absolute path nor an address of a unix socket (unix:path=)",
+        ),
+        (
             "runtimes: {systemd: {unit_dir: run/systemd}}",
             "1: runtimes.systemd.unit_dir: must be a path that starts with '/', not 'run/systemd'",
         ),
         (
             "runtimes: {preference: [dokcer]}",
-            "1: runtimes.preference: there is no engine 'dokcer'; the engines are podman, docker, containerd, oci, systemd, sim",
+            "1: runtimes.preference: there is no engine 'dokcer'; the engines are podman, docker, containerd, oci, systemd, bluechi, sim",
         ),
         (
             "runtimes: {containerd: {namespace: k8s.io}}",

@@ -1,11 +1,12 @@
 //! Container runtimes behind one port.
 //!
 //! Enters: the port ([`adapter`]), one folder or file per engine, what those over REST share (`rest`), what those
-//! that run units of systemd share (`units`), what all kinds of them do alike (`shared`), and the [`registry`] that picks one. Stays out:
+//! that run units of systemd share ([`units`]), what all kinds of them do alike (`shared`), and the [`registry`] that picks one. Stays out:
 //! anything that knows what an action is. A new engine implements [`adapter::RuntimeAdapter`], is built in
 //! `daemon.rs`, and is added to the conformance suite in `tests/it/conformance`.
 
 pub mod adapter;
+pub mod bluechi;
 mod bridge;
 pub mod containerd;
 pub mod docker;

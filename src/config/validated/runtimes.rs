@@ -6,12 +6,13 @@ use crate::config::units::size_text;
 use crate::model::subnet::Subnet;
 
 /// Engines that can be named in `runtimes.preference`, each with what switches it on.
-const ENGINES: [(&str, &str); 6] = [
+const ENGINES: [(&str, &str); 7] = [
     ("podman", "runtimes.podman.enabled"),
     ("docker", "runtimes.docker.enabled"),
     ("containerd", "runtimes.containerd.enabled"),
     ("oci", "runtimes.oci.enabled"),
     ("systemd", "runtimes.systemd.enabled"),
+    ("bluechi", "runtimes.bluechi.enabled"),
     ("sim", "runtimes.sim.enabled"),
 ];
 
@@ -36,6 +37,7 @@ pub(super) fn check(runtimes: &Runtimes, warnings: &mut Vec<String>) -> Result<(
             "containerd" => runtimes.containerd.enabled,
             "oci" => runtimes.oci.enabled,
             "systemd" => runtimes.systemd.enabled,
+            "bluechi" => runtimes.bluechi.enabled,
             _ => runtimes.sim.enabled,
         };
         if !is_on {
@@ -52,6 +54,7 @@ pub(super) fn check(runtimes: &Runtimes, warnings: &mut Vec<String>) -> Result<(
         ("runtimes.containerd.socket", &runtimes.containerd.socket),
         ("runtimes.oci.run_dir", &runtimes.oci.run_dir),
         ("runtimes.systemd.unit_dir", &runtimes.systemd.unit_dir),
+        ("runtimes.bluechi.unit_dir", &runtimes.bluechi.unit_dir),
     ];
     let given = paths.into_iter().filter(|(_, path)| !path.as_os_str().is_empty());
     let folders = runtimes.oci.image_folders.iter().map(|folder| ("runtimes.oci.image_folders", folder));
@@ -59,10 +62,12 @@ pub(super) fn check(runtimes: &Runtimes, warnings: &mut Vec<String>) -> Result<(
         return Err(not_absolute(key, path));
     }
     check_namespace(&runtimes.containerd.namespace)?;
-    let bus = &runtimes.systemd.bus;
-    if !bus.is_empty() && !bus.starts_with('/') && !bus.split(';').any(|address| address.starts_with("unix:")) {
-        let what = format!("'{bus}' is neither an absolute path nor an address of a unix socket (unix:path=)");
-        return Err(Violation::of("runtimes.systemd.bus", what));
+    for (key, bus) in [("runtimes.systemd.bus", &runtimes.systemd.bus), ("runtimes.bluechi.bus", &runtimes.bluechi.bus)]
+    {
+        if !bus.is_empty() && !bus.starts_with('/') && !bus.split(';').any(|address| address.starts_with("unix:")) {
+            let what = format!("'{bus}' is neither an absolute path nor an address of a unix socket (unix:path=)");
+            return Err(Violation::of(key, what));
+        }
     }
     within("runtimes.oci.image_bytes", runtimes.oci.image_bytes, 1 << 20..=1 << 40, size_text)?;
     if !Subnet::parse(&runtimes.oci.bridge_pool).is_some_and(Subnet::has_rooms) {

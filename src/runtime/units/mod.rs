@@ -76,9 +76,12 @@ impl<M: UnitManager> Engine<M> {
     }
 }
 
+/// What the names of all units that are ours begin with.
+pub const OWN_UNITS: &str = "actioncontroller-";
+
 /// The unit of the container of this name.
 pub fn unit_of(container: &str) -> String {
-    format!("actioncontroller-{container}.service")
+    format!("{OWN_UNITS}{container}.service")
 }
 
 /// A name as the last part of an object's path: what is no letter and no digit is escaped, as `sd_bus_path_encode(3)` does.

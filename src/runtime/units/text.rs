@@ -76,6 +76,13 @@ pub fn is_true(value: &str) -> bool {
     ["1", "yes", "y", "true", "t", "on"].iter().any(|word| value.eq_ignore_ascii_case(word))
 }
 
+/// The node that a unit's text names for itself.
+pub fn node(text: &str) -> Option<&str> {
+    settings(text)
+        .find(|(section, key, _)| (*section, *key) == ("X-ActionController", "Node"))
+        .map(|(_, _, value)| value)
+}
+
 /// Refuses by name what takes no effect.
 pub fn check(engine: &str, config: &ContainerConfig) -> RtResult<()> {
     let spec = &config.spec;

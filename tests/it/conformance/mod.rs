@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actioncontroller::runtime::adapter::{Probe, RuntimeAdapter};
+use actioncontroller::runtime::bluechi::{Bluechi, BluechiConfig};
 use actioncontroller::runtime::containerd::{Containerd, ContainerdConfig};
 use actioncontroller::runtime::docker::{Docker, DockerConfig};
 use actioncontroller::runtime::hibernation::{Hibernation, HibernationConfig};
@@ -34,6 +35,7 @@ use actioncontroller::runtime::sim::config::{
 use actioncontroller::runtime::systemd::{Systemd, SystemdConfig};
 use actioncontroller::transport::channel::ChannelThreads;
 
+use crate::support::bluechi::BluechiStandIn;
 use crate::support::containerd::ContainerdServer;
 use crate::support::docker::DockerServer;
 use crate::support::oci::{ABSENT, OciRig};
@@ -324,18 +326,35 @@ const NOT_OF_SYSTEMD: &[&str] = &[
 fn systemd(server: &Arc<SystemdServer>) -> Subject {
     let nowhere = server.files().join("nowhere").display().to_string();
     let away = SystemdConfig { bus: nowhere, dir: server.files().join("away"), ..server.config() };
-    let adapter = server.adapter();
+    let down = move || Arc::new(Systemd::open(away.clone()).unwrap()) as Arc<dyn RuntimeAdapter>;
+    of_units(Arc::new(server.adapter()), server, Box::new(down))
+}
+
+/// A BlueChi, and its own node.
+fn bluechi(stand_in: &BluechiStandIn) -> Subject {
+    let nowhere = stand_in.files().join("nowhere").display().to_string();
+    let away = BluechiConfig { bus: nowhere, dir: stand_in.files().join("away"), ..stand_in.config() };
+    let down = move || Arc::new(Bluechi::open(away.clone()).unwrap()) as Arc<dyn RuntimeAdapter>;
+    of_units(Arc::new(stand_in.adapter()), stand_in.server(&stand_in.config().own), Box::new(down))
+}
+
+/// An engine whose units run on this systemd.
+fn of_units(
+    adapter: Arc<dyn RuntimeAdapter>,
+    server: &SystemdServer,
+    down: Box<dyn Fn() -> Arc<dyn RuntimeAdapter> + Send + Sync>,
+) -> Subject {
     assert!(matches!(adapter.probe(), Probe::Available { .. }), "{:?}", adapter.probe());
     let outputs = server.files().join("outputs");
     std::fs::create_dir(&outputs).unwrap();
     Subject {
-        adapter: Arc::new(adapter),
+        adapter,
         node: server.config().node,
         image: String::new(),
         absent_image: None,
         missing_image: String::new(),
         command: behaviour::for_busybox,
-        down: Box::new(move || Arc::new(Systemd::open(away.clone()).unwrap()) as Arc<dyn RuntimeAdapter>),
+        down,
         foreign: Box::new(Foreign::through_the_adapter),
         has_processes: true,
         tells_memory_kills: false,
@@ -358,6 +377,12 @@ fn containerd_conforms() {
     ];
     let not_applicable: Vec<_> = NO_PODS.into_iter().chain(networks).collect();
     suite::run(&containerd(&server), &not_applicable);
+}
+
+#[test]
+fn bluechi_conforms() {
+    let stand_in = BluechiStandIn::start(&["main"]);
+    suite::run(&bluechi(&stand_in), NOT_OF_SYSTEMD);
 }
 
 #[test]

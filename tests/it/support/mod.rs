@@ -1,5 +1,6 @@
 //! Rigs that tests share: real servers, started privately and taken down by whoever started them.
 
+pub mod bluechi;
 pub mod containerd;
 pub mod daemon;
 pub mod docker;

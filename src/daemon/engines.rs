@@ -1,0 +1,144 @@
+//! Engines as configured.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{DaemonError, failed};
+use crate::config::Config;
+use crate::runtime::adapter::RuntimeAdapter;
+use crate::runtime::bluechi::{Bluechi, BluechiConfig};
+use crate::runtime::containerd::{self, Containerd, ContainerdConfig};
+use crate::runtime::docker::{Docker, DockerConfig};
+use crate::runtime::hibernation::{Hibernation, HibernationConfig};
+use crate::runtime::oci::{Oci, OciConfig};
+use crate::runtime::podman::{Podman, PodmanConfig};
+use crate::runtime::registry::EngineRegistry;
+use crate::runtime::sim::SimRuntime;
+use crate::runtime::systemd::{Systemd, SystemdConfig};
+use crate::transport::channel::ChannelThreads;
+
+/// The engines that are on.
+pub(super) fn open(config: &Config, threads: &ChannelThreads) -> Result<EngineRegistry, DaemonError> {
+    let mut engines = EngineRegistry::new();
+    engines.set_preference(config.runtimes.preference.clone());
+    if config.runtimes.podman.enabled {
+        let socket = &config.runtimes.podman.socket;
+        let podman = PodmanConfig {
+            node: config.node.clone(),
+            socket: (!socket.as_os_str().is_empty()).then(|| socket.clone()),
+            work_dir: config.state_dir.clone(),
+            ..PodmanConfig::default()
+        };
+        let podman = hibernating(config, Arc::new(Podman::new(podman)))?;
+        engines.register(podman).map_err(failed("runtimes.podman"))?;
+    }
+    if config.runtimes.docker.enabled {
+        let socket = &config.runtimes.docker.socket;
+        let docker = DockerConfig {
+            node: config.node.clone(),
+            socket: (!socket.as_os_str().is_empty()).then(|| socket.clone()),
+            ..DockerConfig::default()
+        };
+        engines.register(Arc::new(Docker::new(docker))).map_err(failed("runtimes.docker"))?;
+    }
+    if config.runtimes.containerd.enabled {
+        let containerd = containerd(config, threads)?;
+        engines.register(hibernating(config, containerd)?).map_err(failed("runtimes.containerd"))?;
+    }
+    if config.runtimes.oci.enabled {
+        let oci = Oci::open(oci_config(config)).map_err(failed("runtimes.oci"))?;
+        engines.register(hibernating(config, Arc::new(oci))?).map_err(failed("runtimes.oci"))?;
+    }
+    if config.runtimes.systemd.enabled {
+        let systemd = Systemd::open(systemd_config(config)).map_err(failed("runtimes.systemd"))?;
+        engines.register(Arc::new(systemd)).map_err(failed("runtimes.systemd"))?;
+    }
+    if config.runtimes.bluechi.enabled {
+        let bluechi = Bluechi::open(bluechi_config(config)).map_err(failed("runtimes.bluechi"))?;
+        engines.register(Arc::new(bluechi)).map_err(failed("runtimes.bluechi"))?;
+    }
+    if config.runtimes.sim.enabled {
+        let sim = SimRuntime::open(config.runtimes.sim.clone(), &config.node).map_err(failed("runtimes.sim"))?;
+        engines.register(hibernating(config, Arc::new(sim))?).map_err(failed("runtimes.sim"))?;
+    }
+    Ok(engines)
+}
+
+/// containerd, whose shims start this program to write the output of containers.
+fn containerd(config: &Config, threads: &ChannelThreads) -> Result<Arc<dyn RuntimeAdapter>, DaemonError> {
+    let given = &config.runtimes.containerd;
+    let program = std::env::current_exe().map_err(failed("runtimes.containerd: the path of this program"))?;
+    let settings = ContainerdConfig {
+        socket: if given.socket.as_os_str().is_empty() { containerd::SOCKET.into() } else { given.socket.clone() },
+        namespace: given.namespace.clone(),
+        node: config.node.clone(),
+        dir: config.state_dir.join("containerd"),
+        logger: program,
+    };
+    let containerd = Containerd::open(settings, threads).map_err(failed("runtimes.containerd"))?;
+    Ok(Arc::new(containerd))
+}
+
+/// The engine with what is the same of checkpoints on all of them.
+fn hibernating(config: &Config, engine: Arc<dyn RuntimeAdapter>) -> Result<Arc<dyn RuntimeAdapter>, DaemonError> {
+    let Config { hibernation, state_dir, .. } = config;
+    let is_named = !hibernation.folder.as_os_str().is_empty();
+    let settings = HibernationConfig {
+        dir: if is_named { hibernation.folder.clone() } else { state_dir.join("checkpoints") },
+        max_bytes: hibernation.max_bytes,
+        checkpoint_limit: hibernation.checkpoint_timeout,
+        restore_limit: hibernation.restore_timeout,
+    };
+    Ok(Arc::new(Hibernation::open(engine, settings).map_err(failed("hibernation.folder"))?))
+}
+
+/// Folders and sockets that engines are governed by: whoever has them has the engine. Some may be empty.
+pub(super) fn governing_paths(config: &Config) -> Vec<PathBuf> {
+    let runtimes = &config.runtimes;
+    let (oci, systemd, bluechi) = (oci_config(config), systemd_config(config), bluechi_config(config));
+    let sockets = [&runtimes.podman.socket, &runtimes.docker.socket, &runtimes.containerd.socket].map(PathBuf::clone);
+    let buses = [systemd.socket(), bluechi.socket()].into_iter().flatten();
+    // systemd's own socket, on which root is asked no further.
+    let private = PathBuf::from("/run/systemd/private");
+    let others = [oci.network_dir(), oci.run_dir, systemd.unit_dir, bluechi.unit_dir, private];
+    sockets.into_iter().chain(buses).chain(others).collect()
+}
+
+fn systemd_config(config: &Config) -> SystemdConfig {
+    let given = &config.runtimes.systemd;
+    let usual = SystemdConfig::default();
+    SystemdConfig {
+        node: config.node.clone(),
+        dir: config.state_dir.join("systemd"),
+        bus: if given.bus.is_empty() { usual.bus } else { given.bus.clone() },
+        unit_dir: if given.unit_dir.as_os_str().is_empty() { usual.unit_dir } else { given.unit_dir.clone() },
+    }
+}
+
+fn bluechi_config(config: &Config) -> BluechiConfig {
+    let given = &config.runtimes.bluechi;
+    let usual = BluechiConfig::default();
+    BluechiConfig {
+        node: config.node.clone(),
+        own: if given.node.is_empty() { config.node.clone() } else { given.node.clone() },
+        dir: config.state_dir.join("bluechi"),
+        bus: if given.bus.is_empty() { usual.bus } else { given.bus.clone() },
+        unit_dir: if given.unit_dir.as_os_str().is_empty() { usual.unit_dir } else { given.unit_dir.clone() },
+    }
+}
+
+fn oci_config(config: &Config) -> OciConfig {
+    let given = &config.runtimes.oci;
+    let usual = OciConfig::default();
+    OciConfig {
+        node: config.node.clone(),
+        dir: config.state_dir.join("oci"),
+        run_dir: if given.run_dir.as_os_str().is_empty() { usual.run_dir.clone() } else { given.run_dir.clone() },
+        runtime: given.runtime.clone(),
+        conmon: given.conmon.clone(),
+        image_folders: given.image_folders.clone(),
+        image_bytes: given.image_bytes,
+        bridge_pool: given.bridge_pool.clone(),
+        ..usual
+    }
+}

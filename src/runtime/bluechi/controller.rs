@@ -1,0 +1,442 @@
+//! What BlueChi's controller is asked.
+//!
+//! A job is awaited by `JobRemoved`, whose rule is there before the call. It never comes where the node or the controller
+//! was lost meanwhile, which their own signals tell; the unit's state tells then what came of it, once its node is back.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Receiver;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{ENGINE, transient};
+use crate::cancel::{CancelToken, Urge};
+use crate::clock::Deadline;
+use crate::runtime::adapter::{Call, ContainerConfig, RtResult, RuntimeCapabilities, RuntimeError};
+use crate::runtime::shared::calls::late;
+use crate::runtime::units::answers::{JobEnd, failure, garbled};
+use crate::runtime::units::files::UnitFiles;
+use crate::runtime::units::manager::{Answers, Changes, Told, Unit, UnitManager};
+use crate::runtime::units::status::{number, text};
+use crate::runtime::units::{OWN_UNITS, path_element, text as unit_text};
+use crate::transport::dbus::{
+    Bus, DbusError, Limits, Message, OwnedObjectPath, OwnedValue, Properties, Signals, Target, Value, member, path,
+    zvariant,
+};
+
+const NAME: &str = "org.eclipse.bluechi";
+const OBJECT: &str = "/org/eclipse/bluechi";
+const CONTROLLER: Target<'static> =
+    Target { destination: NAME, path: OBJECT, interface: "org.eclipse.bluechi.Controller" };
+const NODE: &str = "org.eclipse.bluechi.Node";
+const MONITOR: &str = "org.eclipse.bluechi.Monitor";
+const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
+
+/// Interfaces of systemd's.
+const UNIT: &str = "org.freedesktop.systemd1.Unit";
+const SERVICE: &str = "org.freedesktop.systemd1.Service";
+
+/// Between two looks whether a job is still there.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Between two looks at a transient unit, for which no job is told.
+const POLL: Duration = Duration::from_millis(50);
+
+/// How long a node may take to come back, whose job nobody knows of any more: agents call again within 2 s.
+const RETURN: Duration = Duration::from_secs(10);
+
+/// How long closing a monitor may take.
+const CLOSE: Duration = Duration::from_secs(1);
+
+/// Ends of jobs.
+const JOBS: &str = "type='signal',sender='org.eclipse.bluechi',interface='org.eclipse.bluechi.Controller',\
+    member='JobRemoved'";
+
+/// Nodes that were lost, or came back.
+const NODES: &str = "type='signal',sender='org.eclipse.bluechi',path_namespace='/org/eclipse/bluechi/node',\
+    interface='org.freedesktop.DBus.Properties',member='PropertiesChanged'";
+
+/// The controller under another name on the bus, or none.
+const OWNER: &str = "type='signal',sender='org.freedesktop.DBus',interface='org.freedesktop.DBus',\
+    member='NameOwnerChanged',arg0='org.eclipse.bluechi'";
+
+/// BlueChi's controller on a bus.
+pub struct Controller {
+    bus: Bus,
+    /// What BlueChi calls this node.
+    own: String,
+    files: UnitFiles,
+}
+
+impl Controller {
+    /// The one on this bus. This node, as BlueChi calls it, looks for units in the folder.
+    pub(super) fn new(bus: Bus, own: String, unit_dir: PathBuf) -> Self {
+        Self { bus, own, files: UnitFiles::new(unit_dir) }
+    }
+
+    fn node<'a>(&'a self, unit: &'a Unit) -> &'a str {
+        if unit.is_here() { &self.own } else { &unit.node }
+    }
+
+    /// Asks a unit's node.
+    fn ask<B, A>(&self, call: &Call, unit: &Unit, member: &str, body: &B) -> RtResult<A>
+    where
+        B: Serialize + zvariant::DynamicType,
+        A: DeserializeOwned + zvariant::Type,
+    {
+        let node = self.node(unit);
+        let path = node_path(node);
+        let asked =
+            self.bus.call(limits(call), Target { destination: NAME, path: &path, interface: NODE }, member, body);
+        asked.map_err(|error| node_failure(node, member, error))
+    }
+
+    fn get(&self, call: &Call, path: &str, interface: &str, property: &str) -> Result<OwnedValue, DbusError> {
+        let target = Target { destination: NAME, path, interface: PROPERTIES };
+        self.bus.call(limits(call), target, "Get", &(interface, property))
+    }
+
+    /// Fails where the node is not known, or is away.
+    fn check_node(&self, call: &Call, node: &str) -> RtResult<()> {
+        let status = self.get(call, &node_path(node), NODE, "Status");
+        let status = status.map_err(|error| node_failure(node, "Status", error))?;
+        match String::try_from(status) {
+            Ok(status) if status == "online" => Ok(()),
+            Ok(status) => Err(away(node, &format!("is {status}"))),
+            Err(error) => Err(garbled(ENGINE, "Status", &error)),
+        }
+    }
+
+    fn signals(
+        &self,
+        call: &Call,
+        rules: &[&str],
+        wanted: impl Fn(&Message) -> bool + Send + Sync + 'static,
+    ) -> RtResult<Signals> {
+        self.bus.subscribe(limits(call), rules, wanted).map_err(|error| failure(ENGINE, "AddMatch", error))
+    }
+
+    /// Starts or stops the unit and waits for the job's end.
+    fn run_job(&self, call: &Call, method: &str, unit: &Unit) -> RtResult<JobEnd> {
+        let begun = Instant::now();
+        let node = self.node(unit);
+        let at = node_path(node);
+        let signals = self.signals(call, &[JOBS, NODES, OWNER], |message| {
+            matches!(member(message).as_str(), "JobRemoved" | "PropertiesChanged" | "NameOwnerChanged")
+        })?;
+        let target = Target { destination: NAME, path: &at, interface: NODE };
+        let job: OwnedObjectPath = signals
+            .call(limits(call), target, method, &(unit.name.as_str(), "replace"))
+            .map_err(|error| node_failure(node, method, error))?;
+        let mut is_missed = false;
+        loop {
+            let limits = Limits { deadline: call.deadline.at_most(LOOK), cancel: call.cancel };
+            let told = signals.next(limits, None).map_err(|error| failure(ENGINE, method, error))?;
+            let is_lost = match &told {
+                Some(message) => match member(message).as_str() {
+                    "JobRemoved" => {
+                        let removed = message.body().deserialize::<(u32, OwnedObjectPath, String, String, String)>();
+                        match removed {
+                            Ok((_, path, of, name, result)) if path == job && of == node && name == unit.name => {
+                                return Ok(JobEnd::of(&result));
+                            }
+                            _ => false,
+                        }
+                    }
+                    "PropertiesChanged" => path(message) == at && is_offline(message),
+                    // Job ids start again at 1 with the next one.
+                    _ => true,
+                },
+                None if call.deadline.is_over() => return Err(late(method, begun)),
+                // It was over at the last look already, and all signals from before that have been read.
+                None if is_missed => true,
+                None => {
+                    is_missed = !self.is_there(call, &job)?;
+                    false
+                }
+            };
+            if is_lost {
+                self.await_return(call, node)?;
+                return Ok(JobEnd::Vanished);
+            }
+        }
+    }
+
+    fn is_there(&self, call: &Call, job: &OwnedObjectPath) -> RtResult<bool> {
+        match self.get(call, job.as_str(), "org.eclipse.bluechi.Job", "Id") {
+            Ok(_) => Ok(true),
+            Err(DbusError::Refused { name, .. }) if name.ends_with(".UnknownObject") => Ok(false),
+            Err(error) => Err(failure(ENGINE, "Id", error)),
+        }
+    }
+
+    /// Waits until the node is there again; fails as it is away where it does not come back in time.
+    fn await_return(&self, call: &Call, node: &str) -> RtResult<()> {
+        let deadline = call.deadline.at_most(RETURN);
+        loop {
+            match self.check_node(call, node) {
+                Err(RuntimeError::EngineNotAvailable { .. } | RuntimeError::Connection { .. })
+                    if !deadline.is_over() => {}
+                other => return other,
+            }
+            pause(call, "wait for the node")?;
+        }
+    }
+
+    /// Waits until no job is under way for a transient unit.
+    fn await_transient(&self, call: &Call, unit: &Unit) -> RtResult<JobEnd> {
+        let begun = Instant::now();
+        loop {
+            let properties = self.interface(call, unit, UNIT)?;
+            match (has_job(&properties), text(&properties, "ActiveState")) {
+                (true, _) | (false, "activating") => {}
+                (false, "active") => return Ok(JobEnd::Done),
+                (false, _) => return Ok(JobEnd::of("failed")),
+            }
+            if call.deadline.is_over() {
+                return Err(late("StartTransientUnit", begun));
+            }
+            pause(call, "start")?;
+        }
+    }
+
+    fn interface(&self, call: &Call, unit: &Unit, interface: &str) -> RtResult<Properties> {
+        self.ask(call, unit, "GetUnitProperties", &(unit.name.as_str(), interface))
+    }
+
+    /// What can be done on this node.
+    fn abilities(&self, call: &Call) -> RtResult<RuntimeCapabilities> {
+        // systemd's own scope is a group like those of services, and there with every systemd.
+        let scope = Unit { node: String::new(), name: "init.scope".to_owned() };
+        let mut properties = self.interface(call, &scope, UNIT)?;
+        properties.extend(self.interface(call, &scope, "org.freedesktop.systemd1.Scope")?);
+        // What is not accounted for is the largest number, which `number` has no room for.
+        let accounts = ["MemoryCurrent", "TasksCurrent"].iter().all(|name| number(&properties, name).is_some());
+        Ok(RuntimeCapabilities {
+            supports_service_management: true,
+            supports_dependencies: true,
+            supports_remote_execution: true,
+            supports_node_isolation: true,
+            supports_pause: properties.get("FreezerState").is_some(),
+            supports_stats: accounts,
+            supports_events: true,
+            supports_resource_limits: accounts,
+            supports_rootfs: true,
+            ..RuntimeCapabilities::default()
+        })
+    }
+}
+
+impl UnitManager for Controller {
+    fn engine(&self) -> &'static str {
+        ENGINE
+    }
+
+    fn probe(&self, call: &Call) -> RtResult<Answers> {
+        self.check(call)?;
+        let usual = RuntimeCapabilities {
+            supports_service_management: true,
+            supports_dependencies: true,
+            supports_remote_execution: true,
+            supports_events: true,
+            ..RuntimeCapabilities::default()
+        };
+        // Other nodes are there where this one is not.
+        let capabilities = match self.abilities(call) {
+            Ok(found) => found,
+            Err(RuntimeError::EngineNotAvailable { .. }) => usual,
+            Err(error) => return Err(error),
+        };
+        // The controller does not tell its version.
+        Ok(Answers { version: "not told".to_owned(), api: NAME.to_owned(), capabilities })
+    }
+
+    fn check(&self, call: &Call) -> RtResult<()> {
+        let status = self.get(call, OBJECT, CONTROLLER.interface, "Status");
+        status.map(drop).map_err(|error| failure(ENGINE, "Status", error))
+    }
+
+    fn node_of(&self, config: &ContainerConfig) -> RtResult<String> {
+        let node = unit_text::node(&config.spec.unit).filter(|node| *node != self.own).unwrap_or_default();
+        if !node.is_empty() {
+            transient::properties(ENGINE, &config.spec.unit)?;
+        }
+        Ok(node.to_owned())
+    }
+
+    fn install(&self, call: &Call, unit: &Unit, text: &str) -> RtResult<()> {
+        if !unit.is_here() {
+            // It gets the text with its start.
+            return self.check_node(call, &unit.node);
+        }
+        self.files.write(&unit.name, text)?;
+        self.ask(call, unit, "Reload", &())
+    }
+
+    fn uninstall(&self, call: &Call, unit: &Unit) -> RtResult<()> {
+        if !unit.is_here() {
+            return Ok(());
+        }
+        self.files.delete(&unit.name);
+        self.ask(call, unit, "Reload", &())
+    }
+
+    fn start(&self, call: &Call, unit: &Unit, text: &str) -> RtResult<JobEnd> {
+        if unit.is_here() {
+            self.install(call, unit, text)?;
+            return self.run_job(call, "StartUnit", unit);
+        }
+        let properties = transient::properties(ENGINE, text)?;
+        let others: [(&str, Vec<(&str, Value<'_>)>); 0] = [];
+        // systemd's own job, of which the controller tells nothing more.
+        let body = (unit.name.as_str(), "replace", properties, &others[..]);
+        let _job: OwnedObjectPath = self.ask(call, unit, "StartTransientUnit", &body)?;
+        self.await_transient(call, unit)
+    }
+
+    fn stop(&self, call: &Call, unit: &Unit) -> RtResult<JobEnd> {
+        self.run_job(call, "StopUnit", unit)
+    }
+
+    fn kill(&self, call: &Call, unit: &Unit, whom: &str, signal: i32) -> RtResult<()> {
+        self.ask(call, unit, "KillUnit", &(unit.name.as_str(), whom, signal))
+    }
+
+    fn freeze(&self, call: &Call, unit: &Unit) -> RtResult<()> {
+        self.ask(call, unit, "FreezeUnit", &unit.name)
+    }
+
+    fn thaw(&self, call: &Call, unit: &Unit) -> RtResult<()> {
+        self.ask(call, unit, "ThawUnit", &unit.name)
+    }
+
+    fn reset_failed(&self, call: &Call, unit: &Unit) -> RtResult<()> {
+        match self.ask(call, unit, "ResetFailedUnit", &unit.name) {
+            Err(RuntimeError::NotFound { .. }) => Ok(()),
+            other => other,
+        }
+    }
+
+    fn set_properties(&self, call: &Call, unit: &Unit, properties: &[(&str, Value<'_>)]) -> RtResult<()> {
+        self.ask(call, unit, "SetUnitProperties", &(unit.name.as_str(), true, properties))
+    }
+
+    fn properties(&self, call: &Call, unit: &Unit) -> RtResult<Properties> {
+        let mut all = self.interface(call, unit, UNIT)?;
+        all.extend(self.interface(call, unit, SERVICE)?);
+        Ok(all)
+    }
+
+    fn watch(&self, call: &Call) -> RtResult<Box<dyn Changes>> {
+        let signals = self.signals(call, &[NODES, OWNER], |message| match member(message).as_str() {
+            "PropertiesChanged" | "NameOwnerChanged" => true,
+            "UnitStateChanged" => changed_unit(message).is_some_and(|unit| unit == "*" || unit.starts_with(OWN_UNITS)),
+            _ => false,
+        })?;
+        let refused = |op: &'static str| move |error| failure(ENGINE, op, error);
+        // Its signals come to who has made it.
+        let monitor: OwnedObjectPath =
+            signals.call(limits(call), CONTROLLER, "CreateMonitor", &()).map_err(refused("CreateMonitor"))?;
+        let watched = Watched { signals, monitor, cancel: call.cancel.clone() };
+        let _subscription: u32 = watched.ask(limits(call), "Subscribe", &("*", "*")).map_err(refused("Subscribe"))?;
+        Ok(Box::new(watched))
+    }
+}
+
+/// Changes that a monitor tells of.
+struct Watched {
+    signals: Signals,
+    monitor: OwnedObjectPath,
+    cancel: CancelToken,
+}
+
+impl Watched {
+    fn ask<B, A>(&self, limits: Limits, member: &str, body: &B) -> Result<A, DbusError>
+    where
+        B: Serialize + zvariant::DynamicType,
+        A: DeserializeOwned + zvariant::Type,
+    {
+        let target = Target { destination: NAME, path: self.monitor.as_str(), interface: MONITOR };
+        self.signals.call(limits, target, member, body)
+    }
+}
+
+impl Changes for Watched {
+    fn next(&mut self, deadline: Deadline, woken: &Receiver<()>) -> RtResult<Told> {
+        let limits = Limits { deadline, cancel: &self.cancel };
+        let signal = self.signals.next(limits, Some(woken)).map_err(|error| failure(ENGINE, "events", error))?;
+        let Some(signal) = signal else { return Ok(Told::Nothing) };
+        if member(&signal) == "NameOwnerChanged" {
+            let (engine, op) = (ENGINE.to_owned(), "events".to_owned());
+            let reason = "the controller left the bus or came back".to_owned();
+            return Err(RuntimeError::Connection { engine, op, reason });
+        }
+        match changed_unit(&signal) {
+            Some(unit) if unit != "*" && !self.signals.has_lost() => Ok(Told::Unit(unit)),
+            // A node was lost or came back, which no unit of it is told for.
+            _ => Ok(Told::Any),
+        }
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        // The connection outlives it, and the controller keeps monitors as long as that.
+        let cancel = CancelToken::new();
+        let limits = Limits { deadline: Deadline::after(CLOSE), cancel: &cancel };
+        let _ = self.ask::<_, ()>(limits, "Close", &());
+    }
+}
+
+/// The unit that a monitor tells of.
+fn changed_unit(message: &Message) -> Option<String> {
+    if member(message) != "UnitStateChanged" {
+        return None;
+    }
+    let (_node, unit, _active, _sub, _reason) =
+        message.body().deserialize::<(String, String, String, String, String)>().ok()?;
+    Some(unit)
+}
+
+/// Whether a node's properties say that it went away.
+fn is_offline(message: &Message) -> bool {
+    let body = message.body();
+    let Ok((_, changed, _)) = body.deserialize::<(String, Properties, Vec<String>)>() else { return false };
+    text(&changed, "Status") == "offline"
+}
+
+/// Whether a job is under way for a unit.
+fn has_job(properties: &Properties) -> bool {
+    let job = properties.get("Job").and_then(|value| <(u32, OwnedObjectPath)>::try_from(value.clone()).ok());
+    job.is_some_and(|(id, _)| id != 0)
+}
+
+/// What a failure of a request to a node means.
+fn node_failure(node: &str, op: &str, error: DbusError) -> RuntimeError {
+    match error {
+        DbusError::Refused { name, .. } if name == "org.eclipse.bluechi.Offline" => away(node, "is offline"),
+        DbusError::Refused { name, .. } if name.ends_with(".UnknownObject") => away(node, "is not known to BlueChi"),
+        error => failure(ENGINE, op, error),
+    }
+}
+
+fn away(node: &str, why: &str) -> RuntimeError {
+    RuntimeError::EngineNotAvailable { engine: ENGINE.to_owned(), reason: format!("node '{node}' {why}") }
+}
+
+/// Waits a little; fails where the call is cancelled.
+fn pause(call: &Call, op: &str) -> RtResult<()> {
+    match call.cancel.wait(Urge::Cancel, call.deadline.at_most(POLL)) {
+        Urge::Cancel => Err(RuntimeError::Cancelled { op: op.to_owned() }),
+        _ => Ok(()),
+    }
+}
+
+fn limits<'a>(call: &'a Call) -> Limits<'a> {
+    Limits { deadline: call.deadline, cancel: call.cancel }
+}
+
+fn node_path(node: &str) -> String {
+    format!("{OBJECT}/node/{}", path_element(node))
+}
