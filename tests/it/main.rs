@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, clippy::expect_used, clippy::panic, clippy::print_stderr, clippy::print_stdout)]
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod bluechi;
 mod cli;
 mod codegen;
 mod compose;

@@ -3,14 +3,13 @@
 //! A job is awaited by `JobRemoved`, whose rule is there before the call. It never comes where the node or the controller
 //! was lost meanwhile, which their own signals tell; the unit's state tells then what came of it, once its node is back.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{ENGINE, transient};
+use super::{BluechiConfig, ENGINE, transient};
 use crate::cancel::{CancelToken, Urge};
 use crate::clock::Deadline;
 use crate::runtime::adapter::{Call, ContainerConfig, RtResult, RuntimeCapabilities, RuntimeError};
@@ -66,13 +65,16 @@ pub struct Controller {
     bus: Bus,
     /// What BlueChi calls this node.
     own: String,
+    /// What everybody else calls it.
+    here: String,
     files: UnitFiles,
 }
 
 impl Controller {
-    /// The one on this bus. This node, as BlueChi calls it, looks for units in the folder.
-    pub(super) fn new(bus: Bus, own: String, unit_dir: PathBuf) -> Self {
-        Self { bus, own, files: UnitFiles::new(unit_dir) }
+    /// The one on this bus.
+    pub(super) fn new(bus: Bus, config: &BluechiConfig) -> Self {
+        let (own, here) = (config.own.clone(), config.node.clone());
+        Self { bus, own, here, files: UnitFiles::new(config.unit_dir.clone()) }
     }
 
     fn node<'a>(&'a self, unit: &'a Unit) -> &'a str {
@@ -218,7 +220,7 @@ impl Controller {
             supports_dependencies: true,
             supports_remote_execution: true,
             supports_node_isolation: true,
-            supports_pause: properties.get("FreezerState").is_some(),
+            supports_pause: matches!(properties.get("CanFreeze").map(|can| &**can), Some(Value::Bool(true))),
             supports_stats: accounts,
             supports_events: true,
             supports_resource_limits: accounts,
@@ -258,7 +260,8 @@ impl UnitManager for Controller {
     }
 
     fn node_of(&self, config: &ContainerConfig) -> RtResult<String> {
-        let node = unit_text::node(&config.spec.unit).filter(|node| *node != self.own).unwrap_or_default();
+        let is_other = |node: &&str| *node != self.own && *node != self.here;
+        let node = unit_text::node(&config.spec.unit).filter(is_other).unwrap_or_default();
         if !node.is_empty() {
             transient::properties(ENGINE, &config.spec.unit)?;
         }

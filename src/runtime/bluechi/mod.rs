@@ -66,7 +66,7 @@ impl Bluechi {
     pub fn open(config: BluechiConfig) -> RtResult<Self> {
         let invalid = |why: String| RuntimeError::InvalidSpec { reason: format!("bus: {why}") };
         let bus = Bus::new(config.bus.parse().map_err(invalid)?);
-        let controller = Controller::new(bus, config.own, config.unit_dir);
+        let controller = Controller::new(bus, &config);
         Units::over(controller, UnitsConfig { node: config.node, dir: config.dir })
     }
 }

@@ -112,6 +112,16 @@ impl SystemdServer {
         Systemd::open(self.config()).expect("the folder can be used")
     }
 
+    /// A property of a unit, as `systemctl` shows it.
+    pub fn show(&self, unit: &str, property: &str) -> String {
+        let runtime_dir = self.dir.path().join("bus");
+        let mut command = Command::new("systemctl");
+        command.args(["--user", "show", "--value", "--property", property, "--", unit]);
+        let shown = command.env("XDG_RUNTIME_DIR", runtime_dir).output().expect("systemctl");
+        assert!(shown.status.success(), "{shown:?}");
+        String::from_utf8_lossy(&shown.stdout).trim().to_owned()
+    }
+
     /// The rig's folder.
     pub fn files(&self) -> &Path {
         self.dir.path()

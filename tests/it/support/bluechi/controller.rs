@@ -52,6 +52,7 @@ struct State {
 
 /// A controller.
 pub struct Controller {
+    address: String,
     connection: Connection,
     nodes: BTreeMap<String, Arc<Node>>,
     state: Mutex<State>,
@@ -66,7 +67,7 @@ impl Controller {
         let connection = builder.build().expect("the bus");
         let messages = MessageIterator::from(&connection);
         let (state, hangs) = (Mutex::default(), AtomicBool::new(false));
-        let controller = Arc::new(Self { connection, nodes, state, hangs });
+        let controller = Arc::new(Self { address, connection, nodes, state, hangs });
         let own = Arc::clone(&controller);
         thread::spawn(move || own.serve(messages));
         for node in controller.nodes.values() {
@@ -88,6 +89,14 @@ impl Controller {
 
     pub fn hang(&self, hangs: bool) {
         self.hangs.store(hangs, Ordering::SeqCst);
+    }
+
+    /// Restarts a unit by a call on a connection of its own, and waits until the job is taken.
+    pub fn run_for_somebody(&self, node: &str, unit: &str) {
+        let address = self.address.as_str();
+        let other = Builder::address(address).and_then(Builder::build).expect("the bus");
+        let (path, interface) = (node_path(node), "org.eclipse.bluechi.Node");
+        other.call_method(Some(NAME), path, Some(interface), "StartUnit", &(unit, "replace")).expect("a job");
     }
 
     /// A node's agent comes or goes.

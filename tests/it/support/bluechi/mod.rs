@@ -127,6 +127,11 @@ impl BluechiStandIn {
         self.start_controller();
     }
 
+    /// A job that somebody else asks for.
+    pub fn run_job(&self, node: &str, unit: &str) {
+        self.controller().run_for_somebody(node, unit);
+    }
+
     /// Whether it answers nothing more.
     pub fn hang(&self, hangs: bool) {
         self.controller().hang(hangs);
