@@ -26,7 +26,7 @@ use crate::config::Config;
 use crate::dispatch::service::Service;
 use crate::dispatch::{DispatchConfig, DispatchPorts, Dispatcher, Told};
 use crate::events::{Hub, HubEvent, Listener};
-use crate::grpc::server::{HealthState, Server, ServerConfig, UnixConfig};
+use crate::grpc::server::{HealthState, Offers, Server, ServerConfig, UnixConfig};
 use crate::manifest::Limits;
 use crate::policy::builtin::BuiltinPolicy;
 use crate::policy::{Chain, PolicyGate};
@@ -171,6 +171,7 @@ impl Daemon {
             ended,
             faults,
             networks,
+            nodes: engines::node_services(&config)?,
         };
         let dispatcher = Dispatcher::start(dispatch_config(&config), dispatch_ports).map_err(failed("threads"))?;
         let dispatcher = Arc::new(dispatcher);
@@ -189,8 +190,9 @@ impl Daemon {
         let hub = Hub::start(&engines, &config.node, &listener).map_err(failed("threads"))?;
         let health = Arc::new(HealthState::default());
         let pullpiri = config.pullpiri.enabled.then(|| Arc::clone(&dispatcher) as _);
-        let service = Arc::clone(&dispatcher) as _;
-        let server = Server::start(&server_config(&config), service, pullpiri, Arc::clone(&health), clock);
+        let services = config.runtimes.bluechi.enabled.then(|| Arc::clone(&dispatcher) as _);
+        let offers = Offers { service: Arc::clone(&dispatcher) as _, pullpiri, services };
+        let server = Server::start(&server_config(&config), offers, Arc::clone(&health), clock);
         let running =
             Running { hub, reporter, restarts, dispatcher, teller, fault_keeper, copy_keeper, publisher, outbox };
         match server {

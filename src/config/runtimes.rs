@@ -112,6 +112,11 @@ pub struct Bluechi {
     pub node: String,
     /// Where unit files of this node are written; empty: `/run/systemd/system`.
     pub unit_dir: PathBuf,
+    /// Let callers start and stop its controller and agents.
+    pub manage: bool,
+    /// The controller that this node's agent is connected to when a caller has started it, as D-Bus writes addresses;
+    /// empty: as the agent's own settings say.
+    pub controller_address: String,
 }
 
 /// crun or runc, with no engine daemon.

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use super::{DaemonError, failed};
 use crate::config::Config;
 use crate::runtime::adapter::RuntimeAdapter;
-use crate::runtime::bluechi::{Bluechi, BluechiConfig};
+use crate::runtime::bluechi::{Bluechi, BluechiConfig, Services, ServicesConfig};
 use crate::runtime::containerd::{self, Containerd, ContainerdConfig};
 use crate::runtime::docker::{Docker, DockerConfig};
 use crate::runtime::hibernation::{Hibernation, HibernationConfig};
+use crate::runtime::nodes::NodeServices;
 use crate::runtime::oci::{Oci, OciConfig};
 use crate::runtime::podman::{Podman, PodmanConfig};
 use crate::runtime::registry::EngineRegistry;
@@ -90,6 +91,21 @@ fn hibernating(config: &Config, engine: Arc<dyn RuntimeAdapter>) -> Result<Arc<d
         restore_limit: hibernation.restore_timeout,
     };
     Ok(Arc::new(Hibernation::open(engine, settings).map_err(failed("hibernation.folder"))?))
+}
+
+/// Services of several nodes, where BlueChi is on.
+pub(super) fn node_services(config: &Config) -> Result<Option<Arc<dyn NodeServices>>, DaemonError> {
+    let given = &config.runtimes.bluechi;
+    if !given.enabled {
+        return Ok(None);
+    }
+    let settings = ServicesConfig {
+        systemd_bus: systemd_config(config).bus,
+        controller_address: given.controller_address.clone(),
+        may_control: given.manage,
+    };
+    let services = Services::open(&bluechi_config(config), settings).map_err(failed("runtimes.bluechi"))?;
+    Ok(Some(Arc::new(services)))
 }
 
 /// Folders and sockets that engines are governed by: whoever has them has the engine. Some may be empty.

@@ -20,14 +20,15 @@ mod dispatcher;
 mod double;
 mod ended;
 mod entry;
+mod feed;
 mod inflight;
 mod janitor;
 mod lanes;
-mod log_feed;
 mod readers;
 mod recoveries;
 mod scenarios;
 pub mod service;
+mod services;
 mod shares;
 mod worker;
 

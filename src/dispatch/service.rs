@@ -16,7 +16,8 @@ use crate::model::schedule::MissCounts;
 use crate::model::state::WorkloadState;
 use crate::networks::NetworkAnswer;
 use crate::policy::WorkloadRuling;
-use crate::runtime::adapter::{ContainerInstance, ContainerStats, ExecOutcome, LogChunk};
+use crate::runtime::adapter::{Change, ContainerInstance, ContainerStats, ExecOutcome, LogChunk};
+use crate::runtime::nodes::{ManagerOrder, ServiceFilter, ServiceNodes, ServiceState};
 use crate::runtime::registry::EngineOverview;
 
 /// An answer that comes later.
@@ -346,6 +347,18 @@ pub struct WaitQuery {
     pub condition: Condition,
     /// Milliseconds; 0: 60,000.
     pub timeout_ms: u64,
+}
+
+/// What is asked about services of several nodes. As with [`Service`], no call blocks.
+pub trait Services: Send + Sync {
+    /// The nodes, and what manages services on this one.
+    fn list_nodes(&self) -> Later<ServiceNodes>;
+
+    /// Starts or stops a manager of services.
+    fn control_manager(&self, order: ManagerOrder) -> Later<Change>;
+
+    /// The services that there are, then each as it changes.
+    fn watch_services(&self, filter: ServiceFilter) -> Later<Stepwise<Result<ServiceState>>>;
 }
 
 /// What the services of Eclipse Pullpiri ask: its `ActionControllerConnection`, in our words. As with [`Service`], no

@@ -209,6 +209,14 @@ pub mod schedinfo_grpc;
 
 #[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
 #[rustfmt::skip]
+pub mod services;
+
+#[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+#[rustfmt::skip]
+pub mod services_grpc;
+
+#[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+#[rustfmt::skip]
 pub mod statemanager;
 
 #[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]

@@ -51,7 +51,8 @@ fn start_hint(engine: &str) -> String {
         "podman" => {
             "start it: systemctl start podman.socket (rootless: systemctl --user start podman.socket)".to_owned()
         }
-        "docker" | "containerd" | "bluechi" => format!("start it: systemctl start {engine}"),
+        "bluechi" => "see which nodes are there, and whether its controller is: actionctl services".to_owned(),
+        "docker" | "containerd" => format!("start it: systemctl start {engine}"),
         _ => "see which runtimes are configured under 'runtimes', and which answer: actionctl runtimes".to_owned(),
     }
 }

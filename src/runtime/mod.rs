@@ -16,6 +16,7 @@ mod failure;
 pub mod hibernation;
 pub mod logfile;
 pub mod names;
+pub mod nodes;
 pub mod oci;
 pub mod podman;
 mod probes;

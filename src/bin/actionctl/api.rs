@@ -13,6 +13,11 @@ pub use actioncontroller::proto::health::HealthCheckRequest;
 pub use actioncontroller::proto::health::health_check_response::ServingStatus;
 pub use actioncontroller::proto::health_grpc::HealthClient;
 pub use actioncontroller::proto::rpc_status::Status;
+pub use actioncontroller::proto::services::{
+    ControlManagerRequest, ControlManagerResponse, ListNodesRequest, ListNodesResponse, ManagerState, ManagerVerb,
+    ServiceManager, ServiceNode, ServiceState, WatchServicesRequest,
+};
+pub use actioncontroller::proto::services_grpc::ServicesClient;
 #[cfg(test)]
 pub use actioncontroller::proto::workloads::WorkloadState;
 pub use actioncontroller::proto::workloads::{

@@ -15,6 +15,7 @@ use crate::commands::output::{ExecArgs, LogsArgs};
 use crate::commands::plan::PlanArgs;
 use crate::commands::policy::PolicyArgs;
 use crate::commands::run::RunArgs;
+use crate::commands::services::ServicesArgs;
 use crate::commands::update::UpdateArgs;
 use crate::commands::verbs::{KillArgs, PlainArgs, RemoveArgs, RollbackArgs, StopArgs};
 use crate::commands::workloads::{GetArgs, PsArgs, StatsArgs, WaitArgs};
@@ -151,6 +152,8 @@ pub enum Command {
     Health,
     /// Show the runtime engines, what they can do, and why one is not available
     Runtimes,
+    /// Show nodes that BlueChi manages, start and stop it, or watch their services
+    Services(ServicesArgs),
     /// Print the completions of a shell
     Completions(CompletionsArgs),
     /// Write the manual pages

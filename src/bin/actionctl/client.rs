@@ -12,11 +12,12 @@ use grpcio::{
 use crate::address::Address;
 use crate::api::{
     Action, ActionControllerClient, ActionSpec, CancelActionRequest, CancelActionResponse, CheckPolicyRequest,
-    CheckPolicyResponse, ExecRequest, ExecResponse, ExecuteActionRequest, ExecuteActionResponse, GetActionRequest,
-    GetWorkloadRequest, HealthCheckRequest, HealthClient, ListActionsRequest, ListActionsResponse,
-    ListWorkloadsRequest, ListWorkloadsResponse, LogsRequest, LogsResponse, NodeHealthRequest, NodeHealthResponse,
-    Outcome, Plan, PlanRequest, ServingStatus, StatsRequest, StatsResponse, WaitRequest, WaitResponse,
-    WatchActionRequest, WatchActionResponse, Workload, WorkloadsClient,
+    CheckPolicyResponse, ControlManagerRequest, ControlManagerResponse, ExecRequest, ExecResponse,
+    ExecuteActionRequest, ExecuteActionResponse, GetActionRequest, GetWorkloadRequest, HealthCheckRequest,
+    HealthClient, ListActionsRequest, ListActionsResponse, ListNodesRequest, ListNodesResponse, ListWorkloadsRequest,
+    ListWorkloadsResponse, LogsRequest, LogsResponse, NodeHealthRequest, NodeHealthResponse, Outcome, Plan,
+    PlanRequest, ServiceState, ServicesClient, ServingStatus, StatsRequest, StatsResponse, WaitRequest, WaitResponse,
+    WatchActionRequest, WatchActionResponse, WatchServicesRequest, Workload, WorkloadsClient,
 };
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
@@ -42,6 +43,9 @@ const KEEPALIVE_LIMIT: Duration = Duration::from_secs(20);
 /// The most bytes of one answer: a page of workloads with many containers is larger than gRPC's default.
 const MAX_ANSWER: i32 = 64 << 20;
 
+/// For a manager of services to start or stop, which the daemon gives a minute.
+const CONTROL_LIMIT: Duration = Duration::from_secs(65);
+
 /// A page when all of a list is read.
 const PAGE: u32 = 200;
 
@@ -51,6 +55,7 @@ pub struct Client {
     timeout: Option<Duration>,
     actions: ActionControllerClient,
     workloads: WorkloadsClient,
+    services: ServicesClient,
     health: HealthClient,
     environment: Arc<Environment>,
 }
@@ -74,6 +79,7 @@ impl Client {
             timeout,
             actions: ActionControllerClient::new(channel.clone()),
             workloads: WorkloadsClient::new(channel.clone()),
+            services: ServicesClient::new(channel.clone()),
             health: HealthClient::new(channel),
             environment,
         })
@@ -196,6 +202,32 @@ impl Client {
     pub fn wait(&self, request: &WaitRequest) -> Result<WaitResponse> {
         let limit = Duration::from_millis(request.timeout_ms) + MARGIN;
         self.told(self.workloads.wait(request, CallOption::default().timeout(limit)))
+    }
+
+    /// Nodes whose services are managed from one place.
+    pub fn nodes(&self) -> Result<ListNodesResponse> {
+        self.managed(self.services.list_nodes(&ListNodesRequest::default(), self.within(QUERY_LIMIT)))
+    }
+
+    /// Starts or stops what manages services.
+    pub fn control_manager(&self, request: &ControlManagerRequest) -> Result<ControlManagerResponse> {
+        self.managed(self.services.control_manager(request, self.within(CONTROL_LIMIT)))
+    }
+
+    /// Services as they change.
+    pub fn watch_services(&self, request: &WatchServicesRequest) -> Result<Messages<ServiceState>> {
+        self.stream(self.services.watch_services(request, self.unbounded()))
+    }
+
+    /// Of a daemon where nothing manages services gRPC itself says no more than that it does not know the service.
+    fn managed<T>(&self, answer: grpcio::Result<T>) -> Result<T> {
+        match answer {
+            Err(grpcio::Error::RpcFailure(status)) if status.code() == RpcStatusCode::UNIMPLEMENTED => {
+                let failure = Failure::new(Exit::Failed, "the daemon manages no services of several nodes");
+                Err(failure.hint("it does with BlueChi: runtimes.bluechi.enabled"))
+            }
+            answer => self.told(answer),
+        }
     }
 
     /// Whether the daemon takes requests.

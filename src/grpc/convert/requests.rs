@@ -305,7 +305,7 @@ fn since(time: Option<&Timestamp>) -> Result<u64> {
 }
 
 /// The enum's value; a number that this version does not know is refused.
-fn known<E: Enum>(value: EnumOrUnknown<E>, field: &str) -> Result<E> {
+pub(super) fn known<E: Enum>(value: EnumOrUnknown<E>, field: &str) -> Result<E> {
     value.enum_value().map_err(|number| Error::invalid(field, format!("{field} has the unknown value {number}")))
 }
 
@@ -320,7 +320,7 @@ fn checked_id(id: String, field: &str) -> Result<String> {
 
 /// A name, or nothing. What a name may be made of is for the one who knows the thing to say; a blank one or one with
 /// control characters is none of anything.
-fn optional_name(name: String, field: &str) -> Result<String> {
+pub(super) fn optional_name(name: String, field: &str) -> Result<String> {
     if name.chars().any(char::is_control) || (!name.is_empty() && name.trim().is_empty()) {
         return Err(Error::invalid(field, format!("'{}' is no name", excerpt(&name))));
     }
@@ -341,7 +341,7 @@ fn at_most(value: u64, most: u64, field: &str) -> Result<()> {
     Ok(())
 }
 
-fn missing(field: &str) -> Error {
+pub(super) fn missing(field: &str) -> Error {
     Error::new(ErrorKind::InvalidArgument, ErrorCode::MissingField, format!("{field} is required")).at(field)
 }
 

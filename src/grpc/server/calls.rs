@@ -15,7 +15,7 @@ use grpcio::{RpcContext, RpcStatus, ServerStreamingSink, UnarySink, WriteFlags};
 
 use super::closing::Closing;
 use super::streams::Streams;
-use crate::dispatch::service::{Later, Pullpiri, Service, Stepwise};
+use crate::dispatch::service::{Later, Pullpiri, Service, Services, Stepwise};
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::grpc::status;
 
@@ -23,6 +23,8 @@ use crate::grpc::status;
 pub(super) type Served = dyn Service;
 /// Likewise.
 pub(super) type ServedPullpiri = dyn Pullpiri;
+/// Likewise.
+pub(super) type ServedServices = dyn Services;
 
 /// What all calls to one service share.
 pub(super) struct Calls<S: ?Sized = dyn Service> {

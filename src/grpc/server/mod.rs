@@ -10,6 +10,7 @@ mod closing;
 mod health;
 mod poll;
 mod pullpiri;
+mod services;
 mod streams;
 mod tcp;
 mod unix;
@@ -23,8 +24,8 @@ use std::time::Duration;
 use grpcio::{ChannelBuilder, ServerBuilder, ServerCredentials};
 
 use crate::clock::{Clock, Deadline};
-use crate::dispatch::service::{Pullpiri, Service};
-use crate::proto::{actioncontroller_grpc, actions_grpc, health_grpc, schedinfo_grpc, workloads_grpc};
+use crate::dispatch::service::{Pullpiri, Service, Services};
+use crate::proto::{actioncontroller_grpc, actions_grpc, health_grpc, schedinfo_grpc, services_grpc, workloads_grpc};
 use crate::transport::wait::wait_for;
 
 use calls::Calls;
@@ -151,6 +152,16 @@ pub enum ServerError {
     Core(String),
 }
 
+/// What is served.
+pub struct Offers {
+    /// What everybody may ask.
+    pub service: Arc<dyn Service>,
+    /// What Pullpiri asks, where that is taken.
+    pub pullpiri: Option<Arc<dyn Pullpiri>>,
+    /// What is asked about services of several nodes, where something manages them.
+    pub services: Option<Arc<dyn Services>>,
+}
+
 /// A running server. Dropped, it stops at once.
 pub struct Server {
     // Dropped in this order: the server before its threads.
@@ -158,18 +169,17 @@ pub struct Server {
     threads: Option<PollThreads>,
     calls: Arc<Calls>,
     pullpiri: Option<Arc<Calls<dyn Pullpiri>>>,
+    services: Option<Arc<Calls<dyn Services>>>,
     health: Arc<HealthState>,
     socket: Option<UnixSocket>,
     tcp: Vec<String>,
 }
 
 impl Server {
-    /// Listens and serves `service` and, where it is given, what Pullpiri asks. On return the socket is in its place and
-    /// calls are taken.
+    /// Listens and serves. On return the socket is in its place and calls are taken.
     pub fn start(
         config: &ServerConfig,
-        service: Arc<dyn Service>,
-        pullpiri: Option<Arc<dyn Pullpiri>>,
+        Offers { service, pullpiri, services }: Offers,
         health: Arc<HealthState>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ServerError> {
@@ -199,10 +209,15 @@ impl Server {
                 builder = builder.register_service(schedinfo_grpc::create_fault_service(calls));
             }
         }
+        let endless = Streams::new(config.streams_per_peer, config.streams_unix);
+        let services = services.map(|services| Arc::new(Calls::new(services, endless)));
+        if let Some(calls) = &services {
+            builder = builder.register_service(services_grpc::create_services(services::Services(Arc::clone(calls))));
+        }
         let server = builder.build().map_err(|error| ServerError::Core(error.to_string()))?;
         // From here on an early return stops what is there.
         let (server, threads) = (Some(server), Some(threads));
-        let mut this = Self { server, threads, calls, pullpiri, health, socket: None, tcp: vec![] };
+        let mut this = Self { server, threads, calls, pullpiri, services, health, socket: None, tcp: vec![] };
         this.listen(config)?;
         Ok(this)
     }
@@ -252,6 +267,7 @@ impl Server {
         let Some(mut server) = self.server.take() else { return };
         self.health.end();
         self.calls.close_endless();
+        self.services.iter().for_each(|calls| calls.close_endless());
         let mut shutdown = server.shutdown();
         if let Some(socket) = self.socket.take() {
             socket.remove();
@@ -259,6 +275,7 @@ impl Server {
         let mut ended = wait_for(&mut shutdown, Deadline::after(grace)).is_some();
         self.calls.close();
         self.pullpiri.iter().for_each(|calls| calls.close());
+        self.services.iter().for_each(|calls| calls.close());
         if !ended {
             ended = wait_for(&mut shutdown, Deadline::after(AFTERMATH)).is_some();
         }

@@ -3,6 +3,7 @@
 //! A job is awaited by `JobRemoved`, whose rule is there before the call. It never comes where the node or the controller
 //! was lost meanwhile, which their own signals tell; the unit's state tells then what came of it, once its node is back.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
@@ -13,6 +14,7 @@ use super::{BluechiConfig, ENGINE, transient};
 use crate::cancel::{CancelToken, Urge};
 use crate::clock::Deadline;
 use crate::runtime::adapter::{Call, ContainerConfig, RtResult, RuntimeCapabilities, RuntimeError};
+use crate::runtime::nodes::ServiceState;
 use crate::runtime::shared::calls::late;
 use crate::runtime::units::answers::{JobEnd, failure, garbled};
 use crate::runtime::units::files::UnitFiles;
@@ -25,7 +27,7 @@ use crate::transport::dbus::{
 };
 
 const NAME: &str = "org.eclipse.bluechi";
-const OBJECT: &str = "/org/eclipse/bluechi";
+pub(super) const OBJECT: &str = "/org/eclipse/bluechi";
 const CONTROLLER: Target<'static> =
     Target { destination: NAME, path: OBJECT, interface: "org.eclipse.bluechi.Controller" };
 const NODE: &str = "org.eclipse.bluechi.Node";
@@ -59,6 +61,12 @@ const NODES: &str = "type='signal',sender='org.eclipse.bluechi',path_namespace='
 /// The controller under another name on the bus, or none.
 const OWNER: &str = "type='signal',sender='org.freedesktop.DBus',interface='org.freedesktop.DBus',\
     member='NameOwnerChanged',arg0='org.eclipse.bluechi'";
+
+/// A node as it is listed: name, object, status, address.
+pub(super) type Listed = (String, OwnedObjectPath, String, String);
+
+/// A unit as systemd lists it: name, description, load state, active state, sub state, and what is of no use here.
+type ListedUnit = (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
 
 /// BlueChi's controller on a bus.
 pub struct Controller {
@@ -100,7 +108,7 @@ impl Controller {
     }
 
     /// Fails where the node is not known, or is away.
-    fn check_node(&self, call: &Call, node: &str) -> RtResult<()> {
+    pub(super) fn check_node(&self, call: &Call, node: &str) -> RtResult<()> {
         let status = self.get(call, &node_path(node), NODE, "Status");
         let status = status.map_err(|error| node_failure(node, "Status", error))?;
         match String::try_from(status) {
@@ -108,6 +116,79 @@ impl Controller {
             Ok(status) => Err(away(node, &format!("is {status}"))),
             Err(error) => Err(garbled(ENGINE, "Status", &error)),
         }
+    }
+
+    /// Its own status: `up`, `degraded` or `down`.
+    pub(super) fn status(&self, call: &Call) -> RtResult<String> {
+        let status = self.get(call, OBJECT, CONTROLLER.interface, "Status");
+        let status = status.map_err(|error| failure(ENGINE, "Status", error))?;
+        String::try_from(status).map_err(|error| garbled(ENGINE, "Status", &error))
+    }
+
+    /// All nodes that may connect.
+    pub(super) fn list_nodes(&self, call: &Call) -> RtResult<Vec<Listed>> {
+        let listed = self.bus.call(limits(call), CONTROLLER, "ListNodes", &());
+        listed.map_err(|error| failure(ENGINE, "ListNodes", error))
+    }
+
+    /// The units of all nodes that are connected.
+    pub(super) fn list_units(&self, call: &Call) -> RtResult<Vec<ServiceState>> {
+        let listed: Result<BTreeMap<String, Vec<ListedUnit>>, _> =
+            self.bus.call(limits(call), CONTROLLER, "ListUnits", &());
+        let listed = listed.map_err(|error| failure(ENGINE, "ListUnits", error))?;
+        let state = |node: &str, (unit, _, _, active, sub, ..): ListedUnit| ServiceState {
+            node: node.to_owned(),
+            unit,
+            active,
+            sub,
+        };
+        let of_node = |(node, units): (String, Vec<ListedUnit>)| {
+            units.into_iter().map(|unit| state(&node, unit)).collect::<Vec<_>>()
+        };
+        Ok(listed.into_iter().flat_map(of_node).collect())
+    }
+
+    /// Asks for what a node cannot answer, because it goes away by it; waits until it has.
+    pub(super) fn lose_node(&self, call: &Call, method: &str, unit: &Unit) -> RtResult<()> {
+        let begun = Instant::now();
+        let at = node_path(&unit.node);
+        let signals = self.signals(call, &[NODES, OWNER], |message| {
+            matches!(member(message).as_str(), "PropertiesChanged" | "NameOwnerChanged")
+        })?;
+        let target = Target { destination: NAME, path: &at, interface: NODE };
+        let job: Result<OwnedObjectPath, _> =
+            signals.call(limits(call), target, method, &(unit.name.as_str(), "replace"));
+        job.map_err(|error| node_failure(&unit.node, method, error))?;
+        loop {
+            match signals.next(limits(call), None).map_err(|error| failure(ENGINE, method, error))? {
+                Some(message) if member(&message) == "NameOwnerChanged" => return Err(moved(method)),
+                Some(message) if path(&message) == at && is_offline(&message) => return Ok(()),
+                Some(_) => {}
+                None => return Err(late(method, begun)),
+            }
+        }
+    }
+
+    /// A monitor of units, `*` for all, of a node, `*` for all. Of what it tells those units are queued that are wanted.
+    pub(super) fn monitor(
+        &self,
+        call: &Call,
+        node: &str,
+        unit: &str,
+        is_wanted: impl Fn(&str) -> bool + Send + Sync + 'static,
+    ) -> RtResult<Watched> {
+        let signals = self.signals(call, &[NODES, OWNER], move |message| match member(message).as_str() {
+            "PropertiesChanged" | "NameOwnerChanged" => true,
+            "UnitStateChanged" => state_of(message).is_some_and(|state| is_wanted(&state.unit)),
+            _ => false,
+        })?;
+        let refused = |op: &'static str| move |error| failure(ENGINE, op, error);
+        // Its signals come to who has made it.
+        let monitor: OwnedObjectPath =
+            signals.call(limits(call), CONTROLLER, "CreateMonitor", &()).map_err(refused("CreateMonitor"))?;
+        let watched = Watched { signals, monitor, cancel: call.cancel.clone() };
+        let _subscription: u32 = watched.ask(limits(call), "Subscribe", &(node, unit)).map_err(refused("Subscribe"))?;
+        Ok(watched)
     }
 
     fn signals(
@@ -174,7 +255,7 @@ impl Controller {
     }
 
     /// Waits until the node is there again; fails as it is away where it does not come back in time.
-    fn await_return(&self, call: &Call, node: &str) -> RtResult<()> {
+    pub(super) fn await_return(&self, call: &Call, node: &str) -> RtResult<()> {
         let deadline = call.deadline.at_most(RETURN);
         loop {
             match self.check_node(call, node) {
@@ -182,7 +263,7 @@ impl Controller {
                     if !deadline.is_over() => {}
                 other => return other,
             }
-            pause(call, "wait for the node")?;
+            pause(call, "wait for the node", POLL)?;
         }
     }
 
@@ -199,7 +280,7 @@ impl Controller {
             if call.deadline.is_over() {
                 return Err(late("StartTransientUnit", begun));
             }
-            pause(call, "start")?;
+            pause(call, "start", POLL)?;
         }
     }
 
@@ -255,8 +336,7 @@ impl UnitManager for Controller {
     }
 
     fn check(&self, call: &Call) -> RtResult<()> {
-        let status = self.get(call, OBJECT, CONTROLLER.interface, "Status");
-        status.map(drop).map_err(|error| failure(ENGINE, "Status", error))
+        self.status(call).map(drop)
     }
 
     fn node_of(&self, config: &ContainerConfig) -> RtResult<String> {
@@ -332,23 +412,12 @@ impl UnitManager for Controller {
     }
 
     fn watch(&self, call: &Call) -> RtResult<Box<dyn Changes>> {
-        let signals = self.signals(call, &[NODES, OWNER], |message| match member(message).as_str() {
-            "PropertiesChanged" | "NameOwnerChanged" => true,
-            "UnitStateChanged" => changed_unit(message).is_some_and(|unit| unit == "*" || unit.starts_with(OWN_UNITS)),
-            _ => false,
-        })?;
-        let refused = |op: &'static str| move |error| failure(ENGINE, op, error);
-        // Its signals come to who has made it.
-        let monitor: OwnedObjectPath =
-            signals.call(limits(call), CONTROLLER, "CreateMonitor", &()).map_err(refused("CreateMonitor"))?;
-        let watched = Watched { signals, monitor, cancel: call.cancel.clone() };
-        let _subscription: u32 = watched.ask(limits(call), "Subscribe", &("*", "*")).map_err(refused("Subscribe"))?;
-        Ok(Box::new(watched))
+        Ok(Box::new(self.monitor(call, "*", "*", |unit| unit == "*" || unit.starts_with(OWN_UNITS))?))
     }
 }
 
-/// Changes that a monitor tells of.
-struct Watched {
+/// Changes that a monitor tells of, which is closed with it.
+pub(super) struct Watched {
     signals: Signals,
     monitor: OwnedObjectPath,
     cancel: CancelToken,
@@ -363,20 +432,33 @@ impl Watched {
         let target = Target { destination: NAME, path: self.monitor.as_str(), interface: MONITOR };
         self.signals.call(limits, target, member, body)
     }
+
+    fn signal(&self, deadline: Deadline, woken: Option<&Receiver<()>>) -> RtResult<Option<Message>> {
+        let limits = Limits { deadline, cancel: &self.cancel };
+        let signal = self.signals.next(limits, woken).map_err(|error| failure(ENGINE, "events", error))?;
+        match signal {
+            Some(signal) if member(&signal) == "NameOwnerChanged" => Err(moved("events")),
+            other => Ok(other),
+        }
+    }
+
+    /// The next state of a unit that is told; `None` where none is in the time. Fails where some were lost.
+    pub(super) fn next_state(&mut self, deadline: Deadline) -> RtResult<Option<ServiceState>> {
+        let signal = self.signal(deadline, None)?;
+        if self.signals.has_lost() {
+            let (engine, op) = (ENGINE.to_owned(), "events".to_owned());
+            let reason = "more changes came than were read".to_owned();
+            return Err(RuntimeError::Connection { engine, op, reason });
+        }
+        Ok(signal.as_ref().and_then(state_of))
+    }
 }
 
 impl Changes for Watched {
     fn next(&mut self, deadline: Deadline, woken: &Receiver<()>) -> RtResult<Told> {
-        let limits = Limits { deadline, cancel: &self.cancel };
-        let signal = self.signals.next(limits, Some(woken)).map_err(|error| failure(ENGINE, "events", error))?;
-        let Some(signal) = signal else { return Ok(Told::Nothing) };
-        if member(&signal) == "NameOwnerChanged" {
-            let (engine, op) = (ENGINE.to_owned(), "events".to_owned());
-            let reason = "the controller left the bus or came back".to_owned();
-            return Err(RuntimeError::Connection { engine, op, reason });
-        }
-        match changed_unit(&signal) {
-            Some(unit) if unit != "*" && !self.signals.has_lost() => Ok(Told::Unit(unit)),
+        let Some(signal) = self.signal(deadline, Some(woken))? else { return Ok(Told::Nothing) };
+        match state_of(&signal) {
+            Some(state) if state.unit != "*" && !self.signals.has_lost() => Ok(Told::Unit(state.unit)),
             // A node was lost or came back, which no unit of it is told for.
             _ => Ok(Told::Any),
         }
@@ -392,14 +474,20 @@ impl Drop for Watched {
     }
 }
 
-/// The unit that a monitor tells of.
-fn changed_unit(message: &Message) -> Option<String> {
+/// What a monitor tells of a unit.
+fn state_of(message: &Message) -> Option<ServiceState> {
     if member(message) != "UnitStateChanged" {
         return None;
     }
-    let (_node, unit, _active, _sub, _reason) =
-        message.body().deserialize::<(String, String, String, String, String)>().ok()?;
-    Some(unit)
+    let (node, unit, active, sub, _reason): (String, String, String, String, String) =
+        message.body().deserialize().ok()?;
+    Some(ServiceState { node, unit, active, sub })
+}
+
+/// The error of a controller that is not the one any more that was asked.
+fn moved(op: &str) -> RuntimeError {
+    let (engine, op) = (ENGINE.to_owned(), op.to_owned());
+    RuntimeError::Connection { engine, op, reason: "the controller left the bus or came back".to_owned() }
 }
 
 /// Whether a node's properties say that it went away.
@@ -429,14 +517,14 @@ fn away(node: &str, why: &str) -> RuntimeError {
 }
 
 /// Waits a little; fails where the call is cancelled.
-fn pause(call: &Call, op: &str) -> RtResult<()> {
-    match call.cancel.wait(Urge::Cancel, call.deadline.at_most(POLL)) {
+pub(super) fn pause(call: &Call, op: &str, time: Duration) -> RtResult<()> {
+    match call.cancel.wait(Urge::Cancel, call.deadline.at_most(time)) {
         Urge::Cancel => Err(RuntimeError::Cancelled { op: op.to_owned() }),
         _ => Ok(()),
     }
 }
 
-fn limits<'a>(call: &'a Call) -> Limits<'a> {
+pub(super) fn limits<'a>(call: &'a Call) -> Limits<'a> {
     Limits { deadline: call.deadline, cancel: call.cancel }
 }
 

@@ -2,7 +2,7 @@
 //! controller.
 //!
 //! [`Bluechi`] is the door; what it does with units is [`super::units`]'s, `controller` what the controller is asked,
-//! `transient` a unit's text as the properties of a transient unit. Stays out: D-Bus itself ([`crate::transport::dbus`]),
+//! `transient` a unit's text as the properties of a transient unit, `services` the controller and the agents themselves. Stays out: D-Bus itself ([`crate::transport::dbus`]),
 //! policy, plans, and units that are not this daemon's.
 //!
 //! A unit says its node itself (`Node=` in its section `[X-ActionController]`). On this node its file is written as for
@@ -12,11 +12,13 @@
 //! Source: BlueChi 1.3.0, its D-Bus API and what it was seen to do.
 
 mod controller;
+mod services;
 mod transient;
 
 use std::path::PathBuf;
 
 pub use self::controller::Controller;
+pub use self::services::{Services, ServicesConfig};
 use super::adapter::{RtResult, RuntimeError};
 use super::units::{Units, UnitsConfig};
 use crate::transport::dbus::{Address, Bus, SYSTEM_BUS};

@@ -1,17 +1,15 @@
 //! systemd over D-Bus: containers that are services of the node's own systemd, from the text of a unit, or from a folder of
 //! the node as their root.
 //!
-//! [`Systemd`] is the door; what it does with units is [`super::units`]'s, `manager` what systemd is asked. Stays out: D-Bus
-//! itself ([`crate::transport::dbus`]), policy, plans, and units that are not this daemon's.
+//! [`Systemd`] is the door; what it does with units, and what systemd is asked, is [`super::units`]'s. Stays out: policy,
+//! plans, and units that are not this daemon's.
 //!
 //! Source: `org.freedesktop.systemd1(5)` of systemd 252.
 
-mod manager;
-
 use std::path::PathBuf;
 
-pub use self::manager::Manager;
 use super::adapter::{RtResult, RuntimeError};
+use super::units::local::LocalManager;
 use super::units::{Units, UnitsConfig};
 use crate::transport::dbus::{Address, Bus, SYSTEM_BUS};
 
@@ -50,13 +48,13 @@ impl SystemdConfig {
 }
 
 /// The adapter for the node's systemd.
-pub type Systemd = Units<Manager>;
+pub type Systemd = Units<LocalManager>;
 
 impl Systemd {
     /// Opens what is kept. Whether systemd answers is told by the probe.
     pub fn open(config: SystemdConfig) -> RtResult<Self> {
         let invalid = |why: String| RuntimeError::InvalidSpec { reason: format!("bus: {why}") };
         let bus = Bus::new(config.bus.parse().map_err(invalid)?);
-        Units::over(Manager::new(bus, config.unit_dir), UnitsConfig { node: config.node, dir: config.dir })
+        Units::over(LocalManager::new(ENGINE, bus, config.unit_dir), UnitsConfig { node: config.node, dir: config.dir })
     }
 }

@@ -10,10 +10,10 @@ use actioncontroller::grpc::server::{HealthState, Server, ServerConfig, ServerEr
 use actioncontroller::proto::actions_grpc::ActionControllerClient;
 
 use super::double::Double;
-use super::{Rig, long, stop_of, unix};
+use super::{Rig, long, offers, stop_of, unix};
 
 fn start(config: &ServerConfig) -> Result<Server, ServerError> {
-    Server::start(config, Arc::new(Double::default()), None, Arc::new(HealthState::new()), Arc::new(SystemClock))
+    Server::start(config, offers(Arc::new(Double::default())), Arc::new(HealthState::new()), Arc::new(SystemClock))
 }
 
 #[test]

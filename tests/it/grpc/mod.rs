@@ -14,7 +14,7 @@ use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use actioncontroller::clock::ManualClock;
-use actioncontroller::grpc::server::{HealthState, Server, ServerConfig, UnixConfig, unix_address};
+use actioncontroller::grpc::server::{HealthState, Offers, Server, ServerConfig, UnixConfig, unix_address};
 use actioncontroller::grpc::status::{Details, details};
 use actioncontroller::proto::actions::{ActionSpec, ExecuteActionRequest, Verb};
 use actioncontroller::proto::actions_grpc::ActionControllerClient;
@@ -40,6 +40,11 @@ pub struct Rig {
     _folder: tempfile::TempDir,
 }
 
+/// This service alone.
+fn offers(service: Arc<Double>) -> Offers {
+    Offers { service, pullpiri: None, services: None }
+}
+
 impl Rig {
     pub fn new() -> Self {
         Self::with(|_| ())
@@ -52,7 +57,7 @@ impl Rig {
         change(&mut config);
         let (service, health) = (Arc::new(Double::default()), Arc::new(HealthState::new()));
         let clock = Arc::new(ManualClock::new(7_000));
-        let server = Server::start(&config, service.clone(), None, health.clone(), clock).unwrap();
+        let server = Server::start(&config, offers(service.clone()), health.clone(), clock).unwrap();
         let environment = Arc::new(Environment::new(1));
         Self { service, health, server: Some(server), socket, environment, channels: Mutex::default(), _folder: folder }
     }

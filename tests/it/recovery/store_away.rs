@@ -125,6 +125,7 @@ impl Rig {
             ended: None,
             faults: Arc::default(),
             networks: Arc::default(),
+            nodes: None,
         };
         let config = DispatchConfig {
             workers: 2,

@@ -1,6 +1,6 @@
 //! The commands, one file for each group: [`apply`], [`update`], [`offload`], [`run`] and [`verbs`] ask for actions,
 //! [`plan`] shows what they would do and [`policy`] whether they may, [`actions`] follows and cancels them, [`workloads`]
-//! and [`output`] show what runs, [`health`] how the node is and [`runtimes`] its engines, [`generate`] writes completions
+//! and [`output`] show what runs, [`health`] how the node is and [`runtimes`] its engines, [`services`] nodes beside it, [`generate`] writes completions
 //! and manual pages.
 //!
 //! A command takes its options and the [`Context`], and gives an [`Exit`] or a [`Failure`]. A new one is a variant of
@@ -16,6 +16,7 @@ pub mod plan;
 pub mod policy;
 pub mod run;
 pub mod runtimes;
+pub mod services;
 pub mod update;
 pub mod verbs;
 pub mod workloads;
@@ -83,6 +84,7 @@ fn dispatch(command: Command, context: &mut Context) -> Result<Exit> {
         Command::Policy(args) => policy::policy(args, context),
         Command::Health => health::health(context),
         Command::Runtimes => runtimes::runtimes(context),
+        Command::Services(args) => services::services(args, context),
         Command::Completions(args) => generate::completions(args, context),
         Command::Man(args) => generate::man(args, context),
     }

@@ -6,9 +6,9 @@ use super::tree::{Node, ToNode, object};
 use super::words::{time, word};
 use crate::api::{
     Action, CancelActionResponse, CheckPolicyResponse, Container, ContainerStats, DeadlineMisses, EngineHealth,
-    ErrorDetail, Event, FailedWorkload, ListActionsResponse, ListWorkloadsResponse, NodeHealthResponse, Outcome,
-    Phases, Plan, PolicyVerdict, Progress, PublishedPort, StatsResponse, Step, StepResult, StoreHealth, Warning,
-    WatchActionResponse, Workload, WorkloadResult,
+    ErrorDetail, Event, FailedWorkload, ListActionsResponse, ListNodesResponse, ListWorkloadsResponse, ManagerState,
+    NodeHealthResponse, Outcome, Phases, Plan, PolicyVerdict, Progress, PublishedPort, ServiceNode, ServiceState,
+    StatsResponse, Step, StepResult, StoreHealth, Warning, WatchActionResponse, Workload, WorkloadResult,
 };
 
 impl ToNode for Outcome {
@@ -34,6 +34,36 @@ impl ToNode for Outcome {
             plan: self.plan.as_ref(),
             failed: Node::list(&self.failed),
         }
+    }
+}
+
+impl ToNode for ListNodesResponse {
+    fn node(&self) -> Node {
+        object! { nodes: Node::list(&self.nodes), managers: Node::list(&self.managers), problem: &self.problem }
+    }
+}
+
+impl ToNode for ServiceNode {
+    fn node(&self) -> Node {
+        object! { name: &self.name, own: self.own, online: self.online, address: &self.address }
+    }
+}
+
+impl ToNode for ManagerState {
+    fn node(&self) -> Node {
+        object! {
+            manager: word(self.manager),
+            unit: &self.unit,
+            active: &self.active,
+            status: &self.status,
+            controller_address: &self.controller_address,
+        }
+    }
+}
+
+impl ToNode for ServiceState {
+    fn node(&self) -> Node {
+        object! { node: &self.node, unit: &self.unit, active: &self.active, sub: &self.sub }
     }
 }
 

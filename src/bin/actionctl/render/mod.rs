@@ -1,5 +1,5 @@
 //! How answers look: `words` for enums, times and amounts, `text` for foreign texts, `table`, `describe`, `health` and
-//! `runtimes` for people, `tree` and `messages` for programs (JSON and YAML).
+//! `runtimes` and `services` for people, `tree` and `messages` for programs (JSON and YAML).
 //!
 //! Everything here turns messages into text and does nothing else; printing is `screen`'s.
 
@@ -7,6 +7,7 @@ pub mod describe;
 pub mod health;
 pub mod messages;
 pub mod runtimes;
+pub mod services;
 pub mod table;
 pub mod text;
 pub mod tree;

@@ -1,4 +1,4 @@
-//! What systemd is asked.
+//! The systemd of this node, and what it is asked.
 //!
 //! A job is awaited by `JobRemoved`, whose rule is there before the call; one that vanishes without (systemd was executed
 //! anew, or the bus was) is missed by asking for it now and then.
@@ -10,16 +10,15 @@ use crossbeam_channel::Receiver;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::ENGINE;
+use super::answers::{JobEnd, failure, garbled};
+use super::files::UnitFiles;
+use super::manager::{Answers, Changes, Told, Unit, UnitManager};
+use super::{groups, name_of_path, path_element};
 use crate::cancel::CancelToken;
 use crate::cgroup::Cgroups;
 use crate::clock::Deadline;
 use crate::runtime::adapter::{Call, ContainerConfig, RtResult, RuntimeCapabilities, RuntimeError};
 use crate::runtime::shared::calls::late;
-use crate::runtime::units::answers::{JobEnd, failure, garbled};
-use crate::runtime::units::files::UnitFiles;
-use crate::runtime::units::manager::{Answers, Changes, Told, Unit, UnitManager};
-use crate::runtime::units::{groups, name_of_path, path_element};
 use crate::transport::dbus::{
     Bus, DRIVER, DbusError, Limits, Message, OwnedObjectPath, OwnedValue, Properties, Signals, Target, Value, member,
     path, zvariant,
@@ -46,31 +45,32 @@ const UNITS: &str = "type='signal',sender='org.freedesktop.systemd1',path_namesp
 const OWNER: &str = "type='signal',sender='org.freedesktop.DBus',interface='org.freedesktop.DBus',\
     member='NameOwnerChanged',arg0='org.freedesktop.systemd1'";
 
-/// systemd on a bus.
-pub struct Manager {
+/// The systemd of this node on a bus.
+pub struct LocalManager {
+    engine: &'static str,
     bus: Bus,
     files: UnitFiles,
 }
 
-impl Manager {
-    /// The one on this bus, that looks for units in this folder.
-    pub(super) fn new(bus: Bus, unit_dir: PathBuf) -> Self {
-        Self { bus, files: UnitFiles::new(unit_dir) }
+impl LocalManager {
+    /// The one on this bus, that looks for units in this folder. Errors are the engine's of this name.
+    pub fn new(engine: &'static str, bus: Bus, unit_dir: PathBuf) -> Self {
+        Self { engine, bus, files: UnitFiles::new(unit_dir) }
     }
 
     /// Starts or stops the unit and waits for the job's end.
-    fn run_job(&self, call: &Call, method: &str, unit: &str) -> RtResult<JobEnd> {
+    pub fn run_job(&self, call: &Call, method: &str, unit: &str) -> RtResult<JobEnd> {
         let begun = Instant::now();
         let signals = self.signals(call, &[JOBS], |message| member(message) == "JobRemoved")?;
         // On the connection that the signal comes by.
-        subscribe_by(&signals, call)?;
+        self.subscribe_by(&signals, call)?;
         let job: OwnedObjectPath = signals
             .call(limits(call), MANAGER, method, &(unit, "replace"))
-            .map_err(|error| failure(ENGINE, method, error))?;
+            .map_err(|error| failure(self.engine, method, error))?;
         let mut is_missed = false;
         loop {
             let limits = Limits { deadline: call.deadline.at_most(LOOK), cancel: call.cancel };
-            match signals.next(limits, None).map_err(|error| failure(ENGINE, method, error))? {
+            match signals.next(limits, None).map_err(|error| failure(self.engine, method, error))? {
                 Some(message) => {
                     let removed = message.body().deserialize::<(u32, OwnedObjectPath, String, String)>();
                     if let Ok((_, path, _, result)) = removed
@@ -101,7 +101,7 @@ impl Manager {
     }
 
     fn signals(&self, call: &Call, rules: &[&str], wanted: fn(&Message) -> bool) -> RtResult<Signals> {
-        self.bus.subscribe(limits(call), rules, wanted).map_err(|error| failure(ENGINE, "AddMatch", error))
+        self.bus.subscribe(limits(call), rules, wanted).map_err(|error| failure(self.engine, "AddMatch", error))
     }
 
     fn get(&self, call: &Call, path: &str, interface: &str, property: &str) -> RtResult<OwnedValue> {
@@ -121,7 +121,15 @@ impl Manager {
         B: Serialize + zvariant::DynamicType,
         A: DeserializeOwned + zvariant::Type,
     {
-        self.bus.call(limits(call), target, member, body).map_err(|error| failure(ENGINE, member, error))
+        self.bus.call(limits(call), target, member, body).map_err(|error| failure(self.engine, member, error))
+    }
+
+    /// systemd tells nothing before somebody has asked for it, once for each connection.
+    fn subscribe_by(&self, signals: &Signals, call: &Call) -> RtResult<()> {
+        match signals.call(limits(call), MANAGER, "Subscribe", &()) {
+            Err(DbusError::Refused { name, .. }) if name.ends_with(".AlreadySubscribed") => Ok(()),
+            other => other.map_err(|error| failure(self.engine, "Subscribe", error)),
+        }
     }
 
     /// What can be done where the systemd of this process has these controllers.
@@ -140,15 +148,15 @@ impl Manager {
     }
 }
 
-impl UnitManager for Manager {
+impl UnitManager for LocalManager {
     fn engine(&self) -> &'static str {
-        ENGINE
+        self.engine
     }
 
     fn probe(&self, call: &Call) -> RtResult<Answers> {
         let version: OwnedValue = self.get(call, OBJECT, MANAGER.interface, "Version")?;
         let pid: u32 = self.ask_of(call, DRIVER, "GetConnectionUnixProcessID", &NAME)?;
-        let version = String::try_from(version).map_err(|error| garbled(ENGINE, "Version", &error))?;
+        let version = String::try_from(version).map_err(|error| garbled(self.engine, "Version", &error))?;
         let capabilities = Self::abilities(&Cgroups::read().unwrap_or_default(), i32::try_from(pid).unwrap_or(0));
         let version = version.split(' ').next().unwrap_or_default().to_owned();
         Ok(Answers { version, api: NAME.to_owned(), capabilities })
@@ -215,13 +223,14 @@ impl UnitManager for Manager {
         let signals = self.signals(call, &[UNITS, OWNER], |message| {
             matches!(member(message).as_str(), "PropertiesChanged" | "NameOwnerChanged")
         })?;
-        subscribe_by(&signals, call)?;
-        Ok(Box::new(Watched { signals, cancel: call.cancel.clone() }))
+        self.subscribe_by(&signals, call)?;
+        Ok(Box::new(Watched { engine: self.engine, signals, cancel: call.cancel.clone() }))
     }
 }
 
 /// Changes that the bus tells of.
 struct Watched {
+    engine: &'static str,
     signals: Signals,
     cancel: CancelToken,
 }
@@ -229,10 +238,10 @@ struct Watched {
 impl Changes for Watched {
     fn next(&mut self, deadline: Deadline, woken: &Receiver<()>) -> RtResult<Told> {
         let limits = Limits { deadline, cancel: &self.cancel };
-        let signal = self.signals.next(limits, Some(woken)).map_err(|error| failure(ENGINE, "events", error))?;
+        let signal = self.signals.next(limits, Some(woken)).map_err(|error| failure(self.engine, "events", error))?;
         let Some(signal) = signal else { return Ok(Told::Nothing) };
         if member(&signal) == "NameOwnerChanged" {
-            let (engine, op) = (ENGINE.to_owned(), "events".to_owned());
+            let (engine, op) = (self.engine.to_owned(), "events".to_owned());
             let reason = "systemd left the bus or came back".to_owned();
             return Err(RuntimeError::Connection { engine, op, reason });
         }
@@ -240,14 +249,6 @@ impl Changes for Watched {
             return Ok(Told::Any);
         }
         Ok(name_of_path(&path(&signal)).map_or(Told::Any, Told::Unit))
-    }
-}
-
-/// systemd tells nothing before somebody has asked for it, once for each connection.
-fn subscribe_by(signals: &Signals, call: &Call) -> RtResult<()> {
-    match signals.call(limits(call), MANAGER, "Subscribe", &()) {
-        Err(DbusError::Refused { name, .. }) if name.ends_with(".AlreadySubscribed") => Ok(()),
-        other => other.map_err(|error| failure(ENGINE, "Subscribe", error)),
     }
 }
 

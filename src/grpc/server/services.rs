@@ -1,0 +1,46 @@
+//! The service `actioncontroller.v1.Services`.
+
+use std::sync::Arc;
+
+use grpcio::{RpcContext, ServerStreamingSink, UnarySink};
+
+use super::calls::{Calls, ServedServices, Subject};
+use crate::grpc::convert::services as convert;
+use crate::proto::services::{
+    ControlManagerRequest, ControlManagerResponse, ListNodesRequest, ListNodesResponse, ServiceState,
+    WatchServicesRequest,
+};
+use crate::proto::services_grpc::Services as Contract;
+
+/// Handlers of the calls about services of several nodes.
+#[derive(Clone)]
+pub(super) struct Services(pub Arc<Calls<ServedServices>>);
+
+impl Contract for Services {
+    fn list_nodes(&self, context: RpcContext<'_>, _: ListNodesRequest, sink: UnarySink<ListNodesResponse>) {
+        let begin = |services: &ServedServices| Ok(services.list_nodes());
+        self.0.answer(&context, sink, String::new(), begin, |nodes| Ok(convert::nodes(nodes)));
+    }
+
+    fn control_manager(
+        &self,
+        context: RpcContext<'_>,
+        request: ControlManagerRequest,
+        sink: UnarySink<ControlManagerResponse>,
+    ) {
+        let about = request.node.clone();
+        let begin = |services: &ServedServices| Ok(services.control_manager(convert::order(request)?));
+        self.0.answer(&context, sink, about, begin, |change| Ok(convert::controlled(change)));
+    }
+
+    fn watch_services(
+        &self,
+        context: RpcContext<'_>,
+        request: WatchServicesRequest,
+        sink: ServerStreamingSink<ServiceState>,
+    ) {
+        let subject = Subject::new(request.node.clone(), true);
+        let begin = |services: &ServedServices| Ok(services.watch_services(convert::filter(request)?));
+        self.0.stream(&context, sink, subject, begin, |state| state.map(convert::state));
+    }
+}

@@ -1,0 +1,260 @@
+//! BlueChi's own services, the controller and the agents, and a monitor of the services that they manage.
+//!
+//! Those of this node are systemd's to start and stop, whether BlueChi answers or not. Of another node's the agent alone is
+//! in reach, and only as long as it is connected: it is told to stop or restart itself, and what comes of it is seen by its
+//! node going away.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::controller::{Controller, Listed, OBJECT, Watched, limits, pause};
+use super::{BluechiConfig, ENGINE};
+use crate::clock::Deadline;
+use crate::runtime::adapter::{BlockingStream, Call, Change, RtResult, RuntimeError};
+use crate::runtime::nodes::{
+    ManagerOrder, ManagerState, ManagerVerb, NodeServices, ServiceFilter, ServiceManager, ServiceNode, ServiceNodes,
+    ServiceState,
+};
+use crate::runtime::shared::calls::late;
+use crate::runtime::units::answers::failure;
+use crate::runtime::units::local::LocalManager;
+use crate::runtime::units::manager::{Unit, UnitManager};
+use crate::runtime::units::status::text;
+use crate::transport::dbus::{Bus, OwnedValue, Target};
+
+/// The agent on its node's bus.
+const AGENT: &str = "org.eclipse.bluechi.Agent";
+
+/// Between two looks at an agent or a node that is to come or go.
+const POLL: Duration = Duration::from_millis(100);
+
+/// How long a monitor waits for what is next before it looks whether it is still wanted.
+const TICK: Duration = Duration::from_secs(5);
+
+/// How BlueChi's own services are handled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServicesConfig {
+    /// The bus that this node's systemd is on, and its agent.
+    pub systemd_bus: String,
+    /// The controller that this node's agent is connected to once it was started; empty leaves that to the agent.
+    pub controller_address: String,
+    /// Whether they may be started and stopped.
+    pub may_control: bool,
+}
+
+/// BlueChi's services.
+pub struct Services {
+    controller: Controller,
+    systemd: LocalManager,
+    /// The bus of this node's systemd, on which its agent is as well.
+    bus: Bus,
+    /// What BlueChi calls this node.
+    own: String,
+    settings: ServicesConfig,
+}
+
+/// The unit of a manager.
+fn unit_of(manager: ServiceManager) -> Unit {
+    let name = match manager {
+        ServiceManager::Controller => "bluechi-controller.service",
+        ServiceManager::Agent => "bluechi-agent.service",
+    };
+    Unit { node: String::new(), name: name.to_owned() }
+}
+
+impl Services {
+    /// Those of BlueChi as configured.
+    pub fn open(config: &BluechiConfig, settings: ServicesConfig) -> RtResult<Self> {
+        let invalid = |why: String| RuntimeError::InvalidSpec { reason: format!("bus: {why}") };
+        let bus = |text: &str| text.parse().map(Bus::new).map_err(invalid);
+        Ok(Self {
+            controller: Controller::new(bus(&config.bus)?, config),
+            systemd: LocalManager::new(ENGINE, bus(&settings.systemd_bus)?, config.unit_dir.clone()),
+            bus: bus(&settings.systemd_bus)?,
+            own: config.own.clone(),
+            settings,
+        })
+    }
+
+    /// A manager on this node as it is.
+    fn state(&self, call: &Call, manager: ServiceManager) -> ManagerState {
+        let unit = unit_of(manager);
+        let properties = self.systemd.properties(call, &unit).unwrap_or_default();
+        let (status, controller_address) = match manager {
+            ServiceManager::Controller => (self.controller.status(call).unwrap_or_default(), String::new()),
+            ServiceManager::Agent => {
+                let of = |name: &str| self.agent(call, name).unwrap_or_default();
+                (of("Status"), of("ControllerAddress"))
+            }
+        };
+        let active = text(&properties, "ActiveState").to_owned();
+        ManagerState { manager, unit: unit.name, active, status, controller_address }
+    }
+
+    /// A property of this node's agent.
+    fn agent(&self, call: &Call, property: &str) -> RtResult<String> {
+        let target = Target { destination: AGENT, path: OBJECT, interface: "org.freedesktop.DBus.Properties" };
+        let asked: Result<OwnedValue, _> = self.bus.call(limits(call), target, "Get", &(AGENT, property));
+        let value = asked.map_err(|error| failure(ENGINE, property, error))?;
+        Ok(String::try_from(value).unwrap_or_default())
+    }
+
+    /// Starts or stops a manager of this node.
+    fn control_here(&self, call: &Call, order: &ManagerOrder) -> RtResult<Change> {
+        let unit = unit_of(order.manager);
+        let before = self.systemd.properties(call, &unit)?;
+        if text(&before, "LoadState") != "loaded" {
+            let what = format!("unit '{}' on this node: it is '{}'", unit.name, text(&before, "LoadState"));
+            return Err(RuntimeError::NotFound { what });
+        }
+        let is_active = matches!(text(&before, "ActiveState"), "active" | "reloading" | "activating");
+        let method = match (order.verb, is_active) {
+            (ManagerVerb::Start, true) => return self.connect(call, order.manager),
+            (ManagerVerb::Stop, false) => return Ok(Change::Unchanged),
+            (ManagerVerb::Start, false) => "StartUnit",
+            (ManagerVerb::Stop, true) => "StopUnit",
+            (ManagerVerb::Restart, _) => "RestartUnit",
+        };
+        let end = self.systemd.run_job(call, method, &unit.name)?;
+        let after = self.systemd.properties(call, &unit)?;
+        if order.verb == ManagerVerb::Stop {
+            return Ok(Change::Changed);
+        }
+        end.check_start(ENGINE, &after)?;
+        self.connect(call, order.manager)?;
+        Ok(Change::Changed)
+    }
+
+    /// Has this node's agent connected to the controller that is configured.
+    fn connect(&self, call: &Call, manager: ServiceManager) -> RtResult<Change> {
+        if manager != ServiceManager::Agent || self.settings.controller_address.is_empty() {
+            return Ok(Change::Unchanged);
+        }
+        let begun = Instant::now();
+        // It is on the bus a moment after its unit is active.
+        let present = loop {
+            match self.agent(call, "ControllerAddress") {
+                Err(RuntimeError::EngineNotAvailable { .. }) if !call.deadline.is_over() => pause(call, "start", POLL)?,
+                Err(RuntimeError::EngineNotAvailable { .. }) => return Err(late("start of the agent", begun)),
+                other => break other?,
+            }
+        };
+        if present == self.settings.controller_address {
+            return Ok(Change::Unchanged);
+        }
+        let target = Target { destination: AGENT, path: OBJECT, interface: AGENT };
+        let switched: Result<(), _> =
+            self.bus.call(limits(call), target, "SwitchController", &self.settings.controller_address);
+        switched.map_err(|error| failure(ENGINE, "SwitchController", error))?;
+        Ok(Change::Changed)
+    }
+
+    /// Has another node's agent stop or restart itself.
+    fn control_there(&self, call: &Call, order: &ManagerOrder) -> RtResult<Change> {
+        let node = &order.node;
+        let is_online = match self.controller.check_node(call, node) {
+            Ok(()) => true,
+            Err(RuntimeError::EngineNotAvailable { reason, .. }) if reason.ends_with("is offline") => false,
+            Err(error) => return Err(error),
+        };
+        let method = match (order.verb, is_online) {
+            (ManagerVerb::Start, true) | (ManagerVerb::Stop, false) => return Ok(Change::Unchanged),
+            (ManagerVerb::Start | ManagerVerb::Restart, false) => {
+                let (op, id) = ("start".to_owned(), format!("the agent of node '{node}'"));
+                let state = "offline: only that node itself can start it".to_owned();
+                return Err(RuntimeError::InvalidState { op, id, state });
+            }
+            (ManagerVerb::Stop, true) => "StopUnit",
+            (ManagerVerb::Restart, true) => "RestartUnit",
+        };
+        let unit = Unit { node: node.clone(), name: unit_of(ServiceManager::Agent).name };
+        self.controller.lose_node(call, method, &unit)?;
+        if order.verb == ManagerVerb::Restart {
+            self.controller.await_return(call, node)?;
+        }
+        Ok(Change::Changed)
+    }
+}
+
+impl NodeServices for Services {
+    fn nodes(&self, call: &Call) -> RtResult<ServiceNodes> {
+        let managers = [ServiceManager::Controller, ServiceManager::Agent].map(|manager| self.state(call, manager));
+        let listed = self.controller.list_nodes(call);
+        let (nodes, problem) = match listed {
+            Ok(listed) => (listed, String::new()),
+            Err(error) => (Vec::new(), error.to_string()),
+        };
+        let node = |(name, _, status, address): Listed| ServiceNode {
+            is_own: name == self.own,
+            is_online: status == "online",
+            name,
+            address,
+        };
+        let mut nodes: Vec<_> = nodes.into_iter().map(node).collect();
+        nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(ServiceNodes { nodes, managers: managers.to_vec(), problem })
+    }
+
+    fn control(&self, call: &Call, order: &ManagerOrder) -> RtResult<Change> {
+        if !self.settings.may_control {
+            let reason = "starting and stopping BlueChi itself is off (runtimes.bluechi.manage)".to_owned();
+            return Err(RuntimeError::PermissionDenied { reason });
+        }
+        let is_here = order.node.is_empty() || order.node == self.own;
+        match (order.manager, is_here) {
+            (_, true) => self.control_here(call, order),
+            (ServiceManager::Agent, false) => self.control_there(call, order),
+            (ServiceManager::Controller, false) => Err(RuntimeError::InvalidSpec {
+                reason: format!("node: the controller is on this node, not on '{}'", order.node),
+            }),
+        }
+    }
+
+    fn watch(&self, call: &Call, filter: &ServiceFilter) -> RtResult<BlockingStream<ServiceState>> {
+        if !filter.node.is_empty() {
+            // One that is away is told of once it is back.
+            match self.controller.check_node(call, &filter.node) {
+                Err(RuntimeError::EngineNotAvailable { reason, .. }) if reason.ends_with("is offline") => {}
+                other => other?,
+            }
+        }
+        let node = if filter.node.is_empty() { "*" } else { &filter.node };
+        let unit = if filter.unit.is_empty() { "*" } else { &filter.unit };
+        // What changes while they are listed is told twice, and nothing is missed.
+        let watched = self.controller.monitor(call, node, unit, |_| true)?;
+        let mut present = self.controller.list_units(call)?;
+        present.retain(|state| filter.takes(&state.node, &state.unit));
+        present.sort_by(|a, b| (&a.node, &a.unit).cmp(&(&b.node, &b.unit)));
+        Ok(Box::new(Monitor { watched, filter: filter.clone(), present: present.into(), has_failed: false }))
+    }
+}
+
+/// Services as they change.
+struct Monitor {
+    watched: Watched,
+    filter: ServiceFilter,
+    present: VecDeque<ServiceState>,
+    has_failed: bool,
+}
+
+impl Iterator for Monitor {
+    type Item = RtResult<ServiceState>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(state) = self.present.pop_front() {
+            return Some(Ok(state));
+        }
+        while !self.has_failed {
+            match self.watched.next_state(Deadline::after(TICK)) {
+                Ok(Some(state)) if self.filter.takes(&state.node, &state.unit) => return Some(Ok(state)),
+                Ok(_) => {}
+                Err(error) => {
+                    self.has_failed = true;
+                    let is_over = matches!(error, RuntimeError::Cancelled { .. });
+                    return (!is_over).then_some(Err(error));
+                }
+            }
+        }
+        None
+    }
+}
