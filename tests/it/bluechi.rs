@@ -1,6 +1,8 @@
 //! Services on nodes of a BlueChi's: the whole life by way of the daemon, nodes that go away, a controller that is begun
 //! anew or hangs.
 
+mod services;
+
 use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -44,12 +46,18 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
+        Self::with("manage: true")
+    }
+
+    /// With more settings of BlueChi.
+    fn with(more: &str) -> Self {
         let bluechi = BluechiStandIn::start(&["main", "worker1"]);
-        let (bus, units) = (bluechi.socket(), bluechi.server("main").units());
+        let (bus, main) = (bluechi.socket(), bluechi.server("main"));
         let engine = format!(
-            "  bluechi: {{enabled: true, node: main, bus: {}, unit_dir: {}}}\n",
+            "  bluechi: {{enabled: true, node: main, bus: {}, unit_dir: {}, {more}}}\n  systemd: {{bus: {}}}\n",
             bus.display(),
-            units.display()
+            main.units().display(),
+            main.socket().display()
         );
         let daemon = DaemonProcess::start(|folder| {
             let units = "security: {units: true}\n";
@@ -329,7 +337,7 @@ fn job_of_a_controller_that_begins_anew_is_judged_by_the_unit() {
 
 #[test]
 fn controller_that_is_away_or_hangs_is_told_in_time() {
-    let mut alone = Alone::new();
+    let alone = Alone::new();
     let id = alone.create(&on("main"));
     alone.bluechi.hang(true);
     let begun = Instant::now();

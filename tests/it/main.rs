@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod bluechi;
+mod bluechi_standin;
 mod cli;
 mod codegen;
 mod compose;
