@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::difference::revision;
 use super::plan::View;
@@ -17,12 +16,9 @@ use crate::model::workload::{NetworkMode, WorkloadSpec, labels};
 use crate::runtime::adapter::{Call, ContainerInstance, Leftovers, ListFilter, NoProgress, RuntimeAdapter};
 use crate::runtime::names;
 use crate::runtime::registry::{Need, SelectionRequest};
+use crate::runtime::search::Search;
 use crate::storage::StoreError;
 use crate::storage::records::WorkloadRecord;
-
-/// The time that one engine has to say whether it has an unrecorded workload: one that hangs delays no action on
-/// another for longer.
-const LOOK_BUDGET: Duration = Duration::from_secs(5);
 
 /// A workload with its engine and the revision of its record.
 pub struct Observed {
@@ -160,21 +156,23 @@ impl<'a> Observer<'a> {
         if let Some(record) = record.filter(|record| is_here(&record.spec)) {
             return self.recorded_engine(name, requested, record).map(|engine| (Some(engine), "workload".to_owned()));
         }
-        if record.is_none()
-            && !was_never_here
-            && let Some(engine) = self.find_by_labels(name, requested, warnings)?
-        {
-            return Ok((Some(engine), "workload".to_owned()));
-        }
-        let Some(spec) = wanted else { return Ok((None, String::new())) };
-        let selection = self.ports.engines.select(&SelectionRequest {
+        let needs = wanted.map(|spec| needs(spec, &self.ports.settings.get().node)).unwrap_or_default();
+        let selection = wanted.map(|spec| SelectionRequest {
             requested,
             annotation: &spec.engine,
             require: spec.engine_required,
             format: spec.format,
             names_node: !spec.node.is_empty(),
-            needs: &needs(spec, &self.ports.settings.get().node),
-        })?;
+            needs: &needs,
+        });
+        if record.is_none()
+            && !was_never_here
+            && let Some(engine) = self.find_by_labels(name, requested, selection.as_ref(), warnings)?
+        {
+            return Ok((Some(engine), "workload".to_owned()));
+        }
+        let Some(selection) = selection else { return Ok((None, String::new())) };
+        let selection = self.ports.engines.select(&selection)?;
         for (engine, why) in &selection.skipped {
             warnings.push(Warning::new("", 0, format!("runtime '{engine}' was not taken: {why}")));
         }
@@ -196,39 +194,30 @@ impl<'a> Observer<'a> {
     }
 
     /// The engine that has containers of a workload that is not recorded: made before the store was lost, say. All
-    /// engines are asked, whichever is requested. Those that are away, or do not answer soon, are passed over: a launch
-    /// is refused by its own engine then.
+    /// engines are asked, whichever is requested. A launch passes over those that are away or hang, with a warning: if
+    /// its own engine is among them, that refuses it. Anything else needs to know whether the workload is there.
     fn find_by_labels(
         &self,
         name: &str,
         requested: &str,
+        selection: Option<&SelectionRequest>,
         warnings: &mut Vec<Warning>,
     ) -> Result<Option<Arc<dyn RuntimeAdapter>>> {
-        let mut away = None;
-        for engine_name in self.ports.engines.names() {
-            let Some(engine) = self.ports.engines.get(engine_name) else { continue };
-            let call = Call { deadline: self.deadline.at_most(LOOK_BUDGET), ..self.call() };
-            // One that is known to hang would take that time of every action.
-            let answers = self.ports.engines.check_answers(&engine);
-            let found = answers.and_then(|()| Ok(engine.list_containers(&call, &self.filter(name))?));
-            match found {
-                Ok(found) if !found.is_empty() => {
-                    check_requested(name, requested, engine_name)?;
-                    return Ok(Some(engine));
-                }
-                Ok(_) => {}
-                Err(error) if self.cancel.is_cancelled() || self.deadline.is_over() => return Err(error),
-                Err(error) => {
-                    warnings.push(Warning::new("", 0, format!("runtime '{engine_name}' was not asked: {error}")));
-                    let message =
-                        format!("whether workload '{name}' is on runtime '{engine_name}' is not known: {error}");
-                    away = Some(Error { message, ..error });
-                }
-            }
+        let (engines, is_launch) = (&self.ports.engines, self.request.verb == Verb::Launch);
+        let wanted = selection.filter(|_| is_launch).and_then(|selection| engines.likely(selection));
+        let Search { found, unknown } = engines.search(&self.call(), &self.filter(name), wanted.as_deref())?;
+        for (engine, error) in &unknown {
+            warnings.push(Warning::new("", 0, format!("runtime '{engine}' was not asked: {error}")));
         }
-        match away {
-            // Nobody can tell then whether the workload is there.
-            Some(error) if self.request.verb != Verb::Launch => Err(error),
+        if let Some(engine) = &found {
+            check_requested(name, requested, engine.name())?;
+            return Ok(found);
+        }
+        match unknown.into_iter().next_back() {
+            Some((engine, error)) if !is_launch => {
+                let message = format!("whether workload '{name}' is on runtime '{engine}' is not known: {error}");
+                Err(Error { message, ..error })
+            }
             Some(_) | None => Ok(None),
         }
     }

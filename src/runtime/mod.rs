@@ -1,7 +1,8 @@
 //! Container runtimes behind one port.
 //!
-//! Enters: the port ([`adapter`]), one folder or file per engine, what those over REST share (`rest`), what those
-//! that run units of systemd share ([`units`]), what all kinds of them do alike (`shared`), and the [`registry`] that picks one. Stays out:
+//! Enters: the port ([`adapter`]), one folder or file per engine, what those over REST share (`rest`), what those that
+//! run units of systemd share ([`units`]), what all kinds of them do alike (`shared`), the [`registry`] that picks one, and
+//! the [`search`] that asks all. Stays out:
 //! anything that knows what an action is. A new engine implements [`adapter::RuntimeAdapter`], is built in
 //! `daemon.rs`, and is added to the conformance suite in `tests/it/conformance`.
 
@@ -23,6 +24,7 @@ mod probes;
 pub mod processes;
 pub mod registry;
 mod rest;
+pub mod search;
 mod shared;
 pub mod sim;
 pub mod specification;

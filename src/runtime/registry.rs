@@ -332,14 +332,29 @@ impl EngineRegistry {
 
     /// Fails where the engine does not answer a probe, within 2 s.
     pub fn check_answers(&self, engine: &Arc<dyn RuntimeAdapter>) -> Result<()> {
-        match self.probes.one(engine) {
-            Probe::Available { .. } => Ok(()),
-            Probe::Unavailable { reason } => Err(unavailable(format!("{} is not available: {reason}", engine.name()))),
-        }
+        check(engine.as_ref(), self.probes.one(engine))
+    }
+
+    /// Every engine, by name.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<dyn RuntimeAdapter>> {
+        self.engines.values()
+    }
+
+    /// Their probes.
+    pub(super) fn probes(&self) -> &Probes {
+        &self.probes
     }
 
     fn not_here(&self) -> String {
         format!("this node has {}", if self.engines.is_empty() { "none".to_owned() } else { self.names().join(", ") })
+    }
+}
+
+/// Fails where this is the answer of an engine that is away.
+pub(super) fn check(engine: &dyn RuntimeAdapter, probe: Probe) -> Result<()> {
+    match probe {
+        Probe::Available { .. } => Ok(()),
+        Probe::Unavailable { reason } => Err(unavailable(format!("{} is not available: {reason}", engine.name()))),
     }
 }
 
@@ -349,64 +364,11 @@ fn unavailable(message: String) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::Ordering;
     use std::time::{Duration, Instant};
 
-    use super::super::adapter::{
-        Call, Change, ContainerConfig, ContainerInstance, ListFilter, StopOptions, unsupported,
-    };
+    use super::super::double::{Engine, engine};
     use super::*;
-
-    /// An engine that has nothing but a name, a probe and one ability.
-    struct Engine {
-        name: &'static str,
-        away: bool,
-        pods: bool,
-        hangs: Duration,
-        probes: Arc<AtomicUsize>,
-    }
-
-    fn engine(name: &'static str) -> Engine {
-        Engine { name, away: false, pods: true, hangs: Duration::ZERO, probes: Arc::default() }
-    }
-
-    impl RuntimeAdapter for Engine {
-        fn name(&self) -> &str {
-            self.name
-        }
-        fn probe(&self) -> Probe {
-            self.probes.fetch_add(1, Ordering::SeqCst);
-            std::thread::sleep(self.hangs);
-            match self.away {
-                true => Probe::Unavailable { reason: "no such socket".into() },
-                false => Probe::Available { version: "1".into(), api: "1".into() },
-            }
-        }
-        fn capabilities(&self) -> RuntimeCapabilities {
-            RuntimeCapabilities { supports_pods: self.pods, ..Default::default() }
-        }
-        fn create_container(&self, _: &Call, _: &ContainerConfig) -> RtResult<ContainerInstance> {
-            Err(unsupported(self.name, "create"))
-        }
-        fn start_container(&self, _: &Call, _: &str) -> RtResult<Change> {
-            Err(unsupported(self.name, "start"))
-        }
-        fn stop_container(&self, _: &Call, _: &str, _: &StopOptions) -> RtResult<Change> {
-            Err(unsupported(self.name, "stop"))
-        }
-        fn remove_container(&self, _: &Call, _: &str, _: bool) -> RtResult<Change> {
-            Err(unsupported(self.name, "remove"))
-        }
-        fn inspect_container(&self, _: &Call, _: &str) -> RtResult<ContainerInstance> {
-            Err(unsupported(self.name, "inspect"))
-        }
-        fn list_containers(&self, _: &Call, _: &ListFilter) -> RtResult<Vec<ContainerInstance>> {
-            Err(unsupported(self.name, "list"))
-        }
-        fn wait_container(&self, _: &Call, _: &str) -> RtResult<Option<i32>> {
-            Err(unsupported(self.name, "wait"))
-        }
-    }
 
     fn registry(engines: Vec<Engine>) -> EngineRegistry {
         let mut registry = EngineRegistry::new();

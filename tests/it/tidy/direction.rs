@@ -43,6 +43,7 @@ const RULES: &[Rule] = &[
             "runtime::adapter",
             "runtime::names",
             "runtime::registry",
+            "runtime::search",
             "storage",
         ],
     },
