@@ -101,9 +101,11 @@ impl Client {
         }
     }
 
-    /// What comes until nothing more does.
+    /// What comes until nothing more does, or for as long as is waited for anything.
     pub fn rest(&self) -> Vec<Message> {
-        std::iter::from_fn(|| self.inbox.recv_timeout(QUIET).ok()).collect()
+        let begun = Instant::now();
+        let is_time = |_: &Message| begun.elapsed() < LIMIT;
+        std::iter::from_fn(|| self.inbox.recv_timeout(QUIET).ok()).take_while(is_time).collect()
     }
 }
 
