@@ -33,6 +33,7 @@ pub fn resolve(word: &str) -> String {
 mod tests {
     use super::*;
 
+    // req: KO-01
     #[test]
     fn words_in_any_case_are_the_engines_that_they_stand_for() {
         for (word, name) in

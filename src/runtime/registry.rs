@@ -403,6 +403,7 @@ mod tests {
         assert!(unknown.to_string().contains("docker, podman"), "{unknown}");
     }
 
+    // req: BM-02
     #[test]
     fn selection_follows_request_annotation_default_format_and_preference() {
         let mut registry = registry(vec![engine("sim"), engine("docker"), engine("podman"), engine("oci")]);
@@ -415,6 +416,7 @@ mod tests {
         assert_eq!(selected(&registry, &request("", "")), ("sim".into(), SelectionReason::Default));
     }
 
+    // req: BM-02
     #[test]
     fn format_prefers_its_own_engine_and_falls_back() {
         let all = ["sim", "bluechi", "docker", "oci", "podman", "systemd"];
@@ -448,6 +450,7 @@ mod tests {
         assert_eq!(selected(&registry, &request("", "")), ("oci".into(), SelectionReason::Preference));
     }
 
+    // req: BM-02
     #[test]
     fn annotated_engine_that_is_away_is_skipped_with_its_reason_or_required() {
         let registry = registry(vec![engine("podman"), Engine { away: true, ..engine("docker") }]);
@@ -471,6 +474,7 @@ mod tests {
         assert!(lacks.message.contains("pods"), "{lacks}");
     }
 
+    // req: KO-01
     #[test]
     fn unknown_name_is_refused_with_the_known_ones() {
         let registry = registry(vec![engine("podman"), engine("sim")]);
@@ -481,6 +485,7 @@ mod tests {
         }
     }
 
+    // req: KO-01
     #[test]
     fn engine_is_named_in_any_case_and_by_its_usual_words_and_auto_takes_the_first_that_answers() {
         let registry = registry(vec![Engine { away: true, ..engine("podman") }, engine("docker"), engine("oci")]);
@@ -494,6 +499,7 @@ mod tests {
         assert!(here.message.contains("is not configured"), "{here}");
     }
 
+    // req: BM-02
     #[test]
     fn simulator_is_no_fallback_but_serves_where_it_is_all_there_is() {
         let beside = registry(vec![engine("sim"), Engine { away: true, ..engine("podman") }]);

@@ -141,7 +141,7 @@ fn running(health: Health) -> ContainerStatus {
     ContainerStatus::Running { health }
 }
 
-// req: AC-14
+// req: AC-14, BM-02
 #[test]
 fn unit_lives_its_life_on_another_node() {
     let rig = Rig::new();

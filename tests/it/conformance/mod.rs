@@ -88,7 +88,7 @@ fn sim(faults: Vec<SimFault>) -> Subject {
     }
 }
 
-// req: BM-04
+// req: AC-10, BM-04
 #[test]
 fn sim_conforms() {
     suite::run(&sim(Vec::new()), &["limits_are_in_the_cgroup", "changed_limits_are_in_the_cgroup_of_what_runs_on"]);
@@ -149,7 +149,7 @@ fn podman(server: &Arc<PodmanServer>) -> Subject {
     }
 }
 
-// req: AC-11
+// req: AC-10, AC-11
 #[test]
 fn podman_conforms() {
     let server = Arc::new(PodmanServer::start_with_registry());
@@ -191,6 +191,7 @@ const NO_PODS: [&str; 4] = [
     "leftovers_are_those_of_the_workload",
 ];
 
+// req: AC-10
 #[test]
 fn oci_conforms_with_crun() {
     suite::run_as("oci/crun", &oci(&Arc::new(OciRig::with_crun())), &NO_PODS);
@@ -199,7 +200,7 @@ fn oci_conforms_with_crun() {
 // req: RM-02
 // req: RM-03
 // req: RM-04
-// req: RM-05
+// req: AC-10, RM-05
 #[test]
 fn oci_conforms_with_runc() {
     suite::run_as("oci/runc", &oci(&Arc::new(OciRig::with_runc())), &NO_PODS);
@@ -236,7 +237,7 @@ fn docker(server: &Arc<DockerServer>) -> Subject {
     }
 }
 
-// req: AC-12
+// req: AC-10, AC-12
 #[test]
 fn docker_conforms() {
     let server = Arc::new(DockerServer::start_with_registry());
@@ -364,7 +365,7 @@ fn of_units(
     }
 }
 
-// req: AC-13
+// req: AC-10, AC-13
 #[test]
 fn containerd_conforms() {
     let server = Arc::new(ContainerdServer::start_with_registry());
@@ -379,12 +380,14 @@ fn containerd_conforms() {
     suite::run(&containerd(&server), &not_applicable);
 }
 
+// req: AC-10
 #[test]
 fn bluechi_conforms() {
     let stand_in = BluechiStandIn::start(&["main"]);
     suite::run(&bluechi(&stand_in), NOT_OF_SYSTEMD);
 }
 
+// req: AC-10
 #[test]
 fn systemd_conforms() {
     let server = Arc::new(SystemdServer::start());

@@ -2,7 +2,7 @@
 
 use actioncontroller::proto::actions::Verb;
 
-use super::{RUNS, Rig, one, serves};
+use super::{IMAGE, RUNS, Rig, entry, one, pod, serves};
 
 fn in_net(name: &str, script: &str) -> String {
     let document = one(name, script, "");
@@ -10,6 +10,7 @@ fn in_net(name: &str, script: &str) -> String {
     document.replacen(&plain, &format!("{{name: {name}, annotations: {{actioncontroller.io/networks: net}}}}"), 1)
 }
 
+// req: AC-17
 #[test]
 fn named_network_is_made_with_its_first_member_and_removed_with_the_last() {
     let rig = Rig::new();
@@ -28,6 +29,7 @@ fn named_network_is_made_with_its_first_member_and_removed_with_the_last() {
     rig.assert_nothing_left();
 }
 
+// req: AC-17
 #[test]
 fn port_of_a_single_container_is_published_on_the_host() {
     let rig = Rig::new();
@@ -39,4 +41,17 @@ fn port_of_a_single_container_is_published_on_the_host() {
     assert_eq!(rig.page(8085), None);
     rig.verb(Verb::VERB_START, "w");
     assert_eq!(rig.await_page(8085), "published");
+}
+
+// req: AC-17
+#[test]
+fn container_has_the_host_s_network_or_none_where_the_document_says_so() {
+    let rig = Rig::new();
+    rig.launch(&pod("host", &format!("hostNetwork: true\ncontainers:\n{}", entry("main", RUNS, ""))));
+    let own = rig.server.inside("readlink").arg("/proc/self/ns/net").output().unwrap();
+    assert_eq!(rig.shell("host", "", "readlink /proc/self/ns/net"), String::from_utf8_lossy(&own.stdout).trim());
+    let script = serde_json::to_string(RUNS).unwrap();
+    let service = format!("{{image: '{IMAGE}', command: [sh, -c, {script}], network_mode: none}}");
+    rig.launch(&format!("name: p\nservices:\n  none: {service}\n"));
+    assert_eq!(rig.shell("p-none", "", "ls /sys/class/net; wc -l </proc/net/route"), "lo\n1");
 }

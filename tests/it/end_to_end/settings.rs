@@ -5,6 +5,7 @@ use actioncontroller::proto::workloads::StatsRequest;
 use super::{RUNS, Rig, one};
 use crate::support::daemon::options;
 
+// req: AC-17
 #[test]
 fn environment_user_capabilities_and_file_system_are_as_the_document_says() {
     let rig = Rig::new();

@@ -8,8 +8,8 @@ use actioncontroller::proto::actions::Verb;
 use super::{RUNS, Rig, entry, one, pod};
 use crate::support::daemon::launch;
 
+// req: AC-17, LS-01
 #[test]
-// req: LS-01
 fn each_kind_of_volume_holds_what_is_written_as_long_as_it_should() {
     let rig = Rig::new();
     let (made, here) = (rig.daemon.path("made"), rig.daemon.path("here"));
