@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::model::pullpiri;
 use crate::model::workload::{
-    ContainerSpec, HostPathKind, MountSpec, NetworkMode, PortSpec, VolumeSource, WorkloadSpec, labels,
+    ContainerSpec, HostPathKind, ManifestFormat, MountSpec, NetworkMode, PortSpec, VolumeSource, WorkloadSpec, labels,
 };
 use crate::runtime::adapter::{ContainerConfig, Mount, MountSource, NetworkSpec, PodSpec, VolumeSpec};
 
@@ -46,6 +46,8 @@ impl Blueprint<'_> {
             hostname: self.hostname(),
             host_ipc: spec.host_ipc,
             host_pid: spec.host_pid,
+            // Other formats name nodes that other daemons are given them for.
+            node: if spec.format == ManifestFormat::Unit { spec.node.clone() } else { String::new() },
             mounts: container.mounts.iter().filter_map(|mount| self.mount(mount)).collect(),
         })
     }

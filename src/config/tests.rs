@@ -195,6 +195,10 @@ fn values_out_of_range_and_contradictions_name_the_line_that_gave_them() {
             "1: runtimes.bluechi.bus: 'here' is neither an absolute path nor an address of a unix socket (unix:path=)",
         ),
         (
+            "runtimes: {bluechi: {controller_address: \"192.0.2.1\"}}",
+            "1: runtimes.bluechi.controller_address: '192.0.2.1' is no address of a controller (tcp:host=HOST,port=842, unix:path=PATH)",
+        ),
+        (
             "runtimes: {systemd: {unit_dir: run/systemd}}",
             "1: runtimes.systemd.unit_dir: must be a path that starts with '/', not 'run/systemd'",
         ),

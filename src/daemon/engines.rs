@@ -114,10 +114,10 @@ pub(super) fn governing_paths(config: &Config) -> Vec<PathBuf> {
     let (oci, systemd, bluechi) = (oci_config(config), systemd_config(config), bluechi_config(config));
     let sockets = [&runtimes.podman.socket, &runtimes.docker.socket, &runtimes.containerd.socket].map(PathBuf::clone);
     let buses = [systemd.socket(), bluechi.socket()].into_iter().flatten();
-    // systemd's own socket, on which root is asked no further.
-    let private = PathBuf::from("/run/systemd/private");
-    let others = [oci.network_dir(), oci.run_dir, systemd.unit_dir, bluechi.unit_dir, private];
-    sockets.into_iter().chain(buses).chain(others).collect()
+    // systemd's own socket, on which root is asked no further; agents' way to BlueChi's controller, and who may call.
+    let always = ["/run/systemd/private", "/etc/systemd", "/run/bluechi", "/etc/bluechi"].map(PathBuf::from);
+    let others = [oci.network_dir(), oci.run_dir, systemd.unit_dir, bluechi.unit_dir];
+    sockets.into_iter().chain(buses).chain(others).chain(always).collect()
 }
 
 fn systemd_config(config: &Config) -> SystemdConfig {

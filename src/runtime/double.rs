@@ -55,6 +55,7 @@ pub fn config(name: &str) -> ContainerConfig {
         hostname: String::new(),
         host_ipc: false,
         host_pid: false,
+        node: String::new(),
         mounts: Vec::new(),
     }
 }

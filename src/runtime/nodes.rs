@@ -90,9 +90,9 @@ pub struct ServiceState {
     pub node: String,
     /// Its unit; `*` stands for all of a node that was lost or came back.
     pub unit: String,
-    /// `active`, `inactive`, `failed` and so on; empty for a unit that is gone.
+    /// systemd's word: `active`, `inactive`, `failed` and so on.
     pub active: String,
-    /// Finer: `running`, `exited`, `dead`; why, where a node was lost.
+    /// Finer: `running`, `exited`, `dead`; of a whole node `agent-offline` or `agent-online`.
     pub sub: String,
 }
 

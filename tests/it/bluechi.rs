@@ -122,6 +122,7 @@ impl Alone {
         let mut config = container("lamp", "");
         (config.spec.image, config.spec.command, config.spec.args) = (String::new(), Vec::new(), Vec::new());
         unit.clone_into(&mut config.spec.unit);
+        config.node = unit.rsplit_once("Node=").map(|(_, node)| node.trim().to_owned()).unwrap_or_default();
         config.labels = [(labels::NODE.to_owned(), self.bluechi.config().node)].into();
         config
     }
@@ -148,7 +149,7 @@ fn unit_lives_its_life_on_another_node() {
     let outcome = rig.done(launch(&on("worker1")));
     assert_eq!((outcome.engine.as_str(), outcome.engine_reason.as_str()), ("bluechi", "format"), "{outcome:?}");
     rig.await_state(WorkloadState::WORKLOAD_STATE_RUNNING);
-    let unit = "actioncontroller-lamp_unit.service";
+    let unit = "actioncontroller-test:lamp_unit.service";
     let of = |node: &str, property: &str| rig.bluechi.server(node).show(unit, property);
     assert_eq!((of("worker1", "ActiveState"), of("main", "ActiveState")), ("active".into(), "inactive".into()));
     assert_eq!((of("worker1", "Transient"), of("worker1", "Description")), ("yes".into(), "Lamp".into()));
@@ -174,7 +175,7 @@ fn unit_of_this_node_has_a_file_and_is_adopted() {
     let mut rig = Rig::new();
     rig.done(launch(&on("main")));
     let running = rig.await_state(WorkloadState::WORKLOAD_STATE_RUNNING);
-    let file = rig.bluechi.server("main").units().join("actioncontroller-lamp_unit.service");
+    let file = rig.bluechi.server("main").units().join("actioncontroller-test:lamp_unit.service");
     assert_eq!(fs::read_to_string(&file).ok(), Some(on("main")));
     rig.daemon.kill();
     rig.daemon.start_again();
@@ -263,7 +264,7 @@ fn start_while(
             let call = Call { deadline: Deadline::after(LIMIT), cancel, progress: &NoProgress };
             adapter.start_container(&call, id)
         });
-        let unit = "actioncontroller-lamp.service";
+        let unit = "actioncontroller-it:lamp.service";
         until("the job", LIMIT, || (bluechi.server("main").show(unit, "ActiveState") == "activating").then_some(()));
         meanwhile(bluechi);
         started.join().unwrap()
@@ -286,6 +287,15 @@ fn job_is_awaited_to_its_end() {
         let failed = alone.adapter.start_container(&alone.call(), &id).unwrap_err().to_string();
         assert!(failed.contains("the command cannot be run"), "{node}: {failed}");
         assert_eq!(alone.status(&id), ContainerStatus::Created, "{node}");
+        assert_eq!(alone.adapter.remove_container(&alone.call(), &id, false), Ok(Change::Changed));
+        // systemd calls a job done that has started nothing.
+        let unmet = on(node).replace("Description=Lamp", "ConditionPathExists=/nowhere");
+        if node == "main" {
+            let id = alone.create(&unmet);
+            let failed = alone.adapter.start_container(&alone.call(), &id).unwrap_err().to_string();
+            assert!(failed.contains("a condition that it names is not met"), "{failed}");
+            assert_eq!(alone.status(&id), ContainerStatus::Created);
+        }
     }
 }
 
@@ -301,7 +311,7 @@ fn job_that_vanishes_with_its_node_is_judged_by_the_unit() {
         bluechi.bring_back("main");
     });
     assert_eq!(started, Ok(Change::Changed));
-    until("it runs", LIMIT, || (alone.status(&id) == running(Health::None)).then_some(()));
+    assert_eq!(alone.status(&id), running(Health::None), "done is done");
     assert_eq!(alone.adapter.stop_container(&alone.call(), &id, &StopOptions::kill()), Ok(Change::Changed));
 }
 
@@ -312,7 +322,7 @@ fn start_on_a_node_that_stays_away_fails_and_is_told_truthfully_afterwards() {
     let started = start_while(&mut alone, &id, |bluechi| bluechi.lose("main"));
     assert!(matches!(started, Err(RuntimeError::EngineNotAvailable { .. })), "{started:?}");
     alone.bluechi.bring_back("main");
-    assert_eq!(alone.status(&id), running(Health::None), "it was started all the same");
+    until("it runs", LIMIT, || (alone.status(&id) == running(Health::None)).then_some(()));
     assert_eq!(alone.adapter.start_container(&alone.call(), &id), Ok(Change::Unchanged));
     assert_eq!(alone.adapter.remove_container(&alone.call(), &id, true), Ok(Change::Changed));
 }
@@ -328,7 +338,7 @@ fn job_of_a_controller_that_begins_anew_is_judged_by_the_unit() {
         (0..3).for_each(|_| bluechi.run_job("worker1", "dbus.service"));
     });
     assert_eq!(started, Ok(Change::Changed));
-    until("it runs", LIMIT, || (alone.status(&id) == running(Health::None)).then_some(()));
+    assert_eq!(alone.status(&id), running(Health::None), "done is done");
     let broken = events.find_map(|event| event.err());
     assert!(matches!(broken, Some(RuntimeError::Connection { .. })), "monitors are gone: {broken:?}");
     assert!(alone.adapter.watch_events(&alone.call()).is_ok());

@@ -6,6 +6,7 @@
 
 mod bluechi;
 mod bluechi_standin;
+mod cgroup2;
 mod cli;
 mod codegen;
 mod compose;

@@ -69,6 +69,11 @@ pub(super) fn check(runtimes: &Runtimes, warnings: &mut Vec<String>) -> Result<(
             return Err(Violation::of(key, what));
         }
     }
+    let address = &runtimes.bluechi.controller_address;
+    if !address.is_empty() && !address.starts_with("tcp:host=") && !address.starts_with("unix:path=") {
+        let what = format!("'{address}' is no address of a controller (tcp:host=HOST,port=842, unix:path=PATH)");
+        return Err(Violation::of("runtimes.bluechi.controller_address", what));
+    }
     within("runtimes.oci.image_bytes", runtimes.oci.image_bytes, 1 << 20..=1 << 40, size_text)?;
     if !Subnet::parse(&runtimes.oci.bridge_pool).is_some_and(Subnet::has_rooms) {
         let what =

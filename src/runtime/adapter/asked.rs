@@ -34,6 +34,9 @@ pub struct ContainerConfig {
     pub host_ipc: bool,
     /// Share the host's PID namespace.
     pub host_pid: bool,
+    /// The node that it is for, where its engine runs on several; empty for this one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub node: String,
     /// What `spec.mounts` name, resolved, in the same order.
     pub mounts: Vec<Mount>,
 }

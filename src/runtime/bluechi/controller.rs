@@ -4,6 +4,7 @@
 //! was lost meanwhile, which their own signals tell; the unit's state tells then what came of it, once its node is back.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
@@ -13,14 +14,15 @@ use serde::de::DeserializeOwned;
 use super::{BluechiConfig, ENGINE, transient};
 use crate::cancel::{CancelToken, Urge};
 use crate::clock::Deadline;
-use crate::runtime::adapter::{Call, ContainerConfig, RtResult, RuntimeCapabilities, RuntimeError};
+use crate::model::resources::Resources;
+use crate::runtime::adapter::{Call, ContainerConfig, RtResult, RuntimeCapabilities, RuntimeError, unsupported};
 use crate::runtime::nodes::ServiceState;
 use crate::runtime::shared::calls::late;
 use crate::runtime::units::answers::{JobEnd, failure, garbled};
 use crate::runtime::units::files::UnitFiles;
 use crate::runtime::units::manager::{Answers, Changes, Told, Unit, UnitManager};
 use crate::runtime::units::status::{number, text};
-use crate::runtime::units::{OWN_UNITS, path_element, text as unit_text};
+use crate::runtime::units::{OWN_UNITS, groups, name_of_path, path_element, unit_owned};
 use crate::transport::dbus::{
     Bus, DbusError, Limits, Message, OwnedObjectPath, OwnedValue, Properties, Signals, Target, Value, member, path,
     zvariant,
@@ -46,6 +48,9 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// How long a node may take to come back, whose job nobody knows of any more: agents call again within 2 s.
 const RETURN: Duration = Duration::from_secs(10);
+
+/// How long systemd may take to forget a transient unit that was stopped.
+const FORGET: Duration = Duration::from_secs(2);
 
 /// How long closing a monitor may take.
 const CLOSE: Duration = Duration::from_secs(1);
@@ -83,6 +88,11 @@ impl Controller {
     pub(super) fn new(bus: Bus, config: &BluechiConfig) -> Self {
         let (own, here) = (config.own.clone(), config.node.clone());
         Self { bus, own, here, files: UnitFiles::new(config.unit_dir.clone()) }
+    }
+
+    /// Whether it is this node that is named so, here or by BlueChi; nothing names it as well.
+    pub(super) fn is_here(&self, node: &str) -> bool {
+        node.is_empty() || node == self.own || node == self.here
     }
 
     fn node<'a>(&'a self, unit: &'a Unit) -> &'a str {
@@ -158,11 +168,17 @@ impl Controller {
         let target = Target { destination: NAME, path: &at, interface: NODE };
         let job: Result<OwnedObjectPath, _> =
             signals.call(limits(call), target, method, &(unit.name.as_str(), "replace"));
-        job.map_err(|error| node_failure(&unit.node, method, error))?;
+        if let Err(error) = job {
+            // It may be gone before it has answered.
+            return match self.check_node(call, &unit.node) {
+                Err(RuntimeError::EngineNotAvailable { reason, .. }) if reason.ends_with("is offline") => Ok(()),
+                _ => Err(node_failure(&unit.node, method, error)),
+            };
+        }
         loop {
             match signals.next(limits(call), None).map_err(|error| failure(ENGINE, method, error))? {
                 Some(message) if member(&message) == "NameOwnerChanged" => return Err(moved(method)),
-                Some(message) if path(&message) == at && is_offline(&message) => return Ok(()),
+                Some(message) if path(&message) == at && status_of(&message) == "offline" => return Ok(()),
                 Some(_) => {}
                 None => return Err(late(method, begun)),
             }
@@ -177,15 +193,22 @@ impl Controller {
         unit: &str,
         is_wanted: impl Fn(&str) -> bool + Send + Sync + 'static,
     ) -> RtResult<Watched> {
+        // Others' signals come by the same connection.
+        let own = Arc::new(OnceLock::<String>::new());
+        let known = Arc::clone(&own);
         let signals = self.signals(call, &[NODES, OWNER], move |message| match member(message).as_str() {
             "PropertiesChanged" | "NameOwnerChanged" => true,
-            "UnitStateChanged" => state_of(message).is_some_and(|state| is_wanted(&state.unit)),
+            "UnitStateChanged" => {
+                known.get().is_some_and(|own| *own == path(message))
+                    && state_of(message).is_some_and(|state| is_wanted(&state.unit))
+            }
             _ => false,
         })?;
         let refused = |op: &'static str| move |error| failure(ENGINE, op, error);
         // Its signals come to who has made it.
         let monitor: OwnedObjectPath =
             signals.call(limits(call), CONTROLLER, "CreateMonitor", &()).map_err(refused("CreateMonitor"))?;
+        own.get_or_init(|| monitor.as_str().to_owned());
         let watched = Watched { signals, monitor, cancel: call.cancel.clone() };
         let _subscription: u32 = watched.ask(limits(call), "Subscribe", &(node, unit)).map_err(refused("Subscribe"))?;
         Ok(watched)
@@ -197,7 +220,7 @@ impl Controller {
         rules: &[&str],
         wanted: impl Fn(&Message) -> bool + Send + Sync + 'static,
     ) -> RtResult<Signals> {
-        self.bus.subscribe(limits(call), rules, wanted).map_err(|error| failure(ENGINE, "AddMatch", error))
+        self.bus.subscribe(limits(call), NAME, rules, wanted).map_err(|error| failure(ENGINE, "AddMatch", error))
     }
 
     /// Starts or stops the unit and waits for the job's end.
@@ -212,11 +235,11 @@ impl Controller {
         let job: OwnedObjectPath = signals
             .call(limits(call), target, method, &(unit.name.as_str(), "replace"))
             .map_err(|error| node_failure(node, method, error))?;
-        let mut is_missed = false;
+        let (mut is_missed, mut looked) = (false, Instant::now());
         loop {
             let limits = Limits { deadline: call.deadline.at_most(LOOK), cancel: call.cancel };
             let told = signals.next(limits, None).map_err(|error| failure(ENGINE, method, error))?;
-            let is_lost = match &told {
+            let mut is_lost = match &told {
                 Some(message) => match member(message).as_str() {
                     "JobRemoved" => {
                         let removed = message.body().deserialize::<(u32, OwnedObjectPath, String, String, String)>();
@@ -227,18 +250,20 @@ impl Controller {
                             _ => false,
                         }
                     }
-                    "PropertiesChanged" => path(message) == at && is_offline(message),
+                    "PropertiesChanged" => path(message) == at && status_of(message) == "offline",
                     // Job ids start again at 1 with the next one.
                     _ => true,
                 },
-                None if call.deadline.is_over() => return Err(late(method, begun)),
-                // It was over at the last look already, and all signals from before that have been read.
-                None if is_missed => true,
-                None => {
-                    is_missed = !self.is_there(call, &job)?;
-                    false
-                }
+                None => false,
             };
+            if call.deadline.is_over() {
+                return Err(late(method, begun));
+            }
+            if !is_lost && looked.elapsed() >= LOOK {
+                // It was over at the last look already, and the signals from before that have been read.
+                is_lost = is_missed;
+                (is_missed, looked) = (!self.is_there(call, &job)?, Instant::now());
+            }
             if is_lost {
                 self.await_return(call, node)?;
                 return Ok(JobEnd::Vanished);
@@ -267,48 +292,46 @@ impl Controller {
         }
     }
 
-    /// Waits until no job is under way for a transient unit.
-    fn await_transient(&self, call: &Call, unit: &Unit) -> RtResult<JobEnd> {
-        let begun = Instant::now();
-        loop {
-            let properties = self.interface(call, unit, UNIT)?;
-            match (has_job(&properties), text(&properties, "ActiveState")) {
-                (true, _) | (false, "activating") => {}
-                (false, "active") => return Ok(JobEnd::Done),
-                (false, _) => return Ok(JobEnd::of("failed")),
-            }
-            if call.deadline.is_over() {
-                return Err(late("StartTransientUnit", begun));
-            }
-            pause(call, "start", POLL)?;
-        }
-    }
-
     fn interface(&self, call: &Call, unit: &Unit, interface: &str) -> RtResult<Properties> {
         self.ask(call, unit, "GetUnitProperties", &(unit.name.as_str(), interface))
     }
 
-    /// What can be done on this node.
-    fn abilities(&self, call: &Call) -> RtResult<RuntimeCapabilities> {
-        // systemd's own scope is a group like those of services, and there with every systemd.
+    /// systemd's own scope on this node: a group like those of services, and there with every systemd.
+    fn scope(&self, call: &Call) -> RtResult<Properties> {
         let scope = Unit { node: String::new(), name: "init.scope".to_owned() };
         let mut properties = self.interface(call, &scope, UNIT)?;
         properties.extend(self.interface(call, &scope, "org.freedesktop.systemd1.Scope")?);
-        // What is not accounted for is the largest number, which `number` has no room for.
-        let accounts = ["MemoryCurrent", "TasksCurrent"].iter().all(|name| number(&properties, name).is_some());
+        Ok(properties)
+    }
+
+    /// What can be done on this node.
+    fn abilities(&self, call: &Call) -> RtResult<RuntimeCapabilities> {
+        let scope = self.scope(call)?;
         Ok(RuntimeCapabilities {
             supports_service_management: true,
             supports_dependencies: true,
             supports_remote_execution: true,
             supports_node_isolation: true,
-            supports_pause: matches!(properties.get("CanFreeze").map(|can| &**can), Some(Value::Bool(true))),
-            supports_stats: accounts,
+            supports_pause: matches!(scope.get("CanFreeze").map(|can| &**can), Some(Value::Bool(true))),
+            supports_stats: accounts(&scope, "pids"),
             supports_events: true,
-            supports_resource_limits: accounts,
+            supports_resource_limits: accounts(&scope, "memory") || accounts(&scope, "pids"),
             supports_rootfs: true,
             ..RuntimeCapabilities::default()
         })
     }
+}
+
+/// Whether systemd has the controller for the group with these properties. That of CPUs is not told: whether a limit of it
+/// took effect is seen after the start.
+fn accounts(group: &Properties, controller: &str) -> bool {
+    let property = match controller {
+        "memory" => "MemoryCurrent",
+        "pids" => "TasksCurrent",
+        _ => return true,
+    };
+    // What is not accounted for is the largest number, which `number` has no room for.
+    number(group, property).is_some()
 }
 
 impl UnitManager for Controller {
@@ -339,13 +362,31 @@ impl UnitManager for Controller {
         self.status(call).map(drop)
     }
 
-    fn node_of(&self, config: &ContainerConfig) -> RtResult<String> {
-        let is_other = |node: &&str| *node != self.own && *node != self.here;
-        let node = unit_text::node(&config.spec.unit).filter(is_other).unwrap_or_default();
-        if !node.is_empty() {
-            transient::properties(ENGINE, &config.spec.unit)?;
+    fn check_limits(&self, call: &Call, resources: &Resources) -> RtResult<()> {
+        if *resources == Resources::default() {
+            return Ok(());
         }
-        Ok(node.to_owned())
+        let scope = self.scope(call)?;
+        groups::check_limits(ENGINE, resources, |controller| accounts(&scope, controller))
+    }
+
+    fn unit_name(&self, owner: &str, container: &str) -> String {
+        unit_owned(owner, container)
+    }
+
+    fn has_nodes(&self) -> bool {
+        true
+    }
+
+    fn node_of(&self, config: &ContainerConfig) -> RtResult<String> {
+        if self.is_here(&config.node) {
+            return Ok(String::new());
+        }
+        if config.spec.unit.is_empty() {
+            return Err(unsupported(ENGINE, "a folder as the root on another node"));
+        }
+        transient::properties(ENGINE, &config.spec.unit)?;
+        Ok(config.node.clone())
     }
 
     fn install(&self, call: &Call, unit: &Unit, text: &str) -> RtResult<()> {
@@ -361,7 +402,7 @@ impl UnitManager for Controller {
         if !unit.is_here() {
             return Ok(());
         }
-        self.files.delete(&unit.name);
+        self.files.delete(&unit.name)?;
         self.ask(call, unit, "Reload", &())
     }
 
@@ -372,10 +413,17 @@ impl UnitManager for Controller {
         }
         let properties = transient::properties(ENGINE, text)?;
         let others: [(&str, Vec<(&str, Value<'_>)>); 0] = [];
-        // systemd's own job, of which the controller tells nothing more.
         let body = (unit.name.as_str(), "replace", properties, &others[..]);
-        let _job: OwnedObjectPath = self.ask(call, unit, "StartTransientUnit", &body)?;
-        self.await_transient(call, unit)
+        let deadline = call.deadline.at_most(FORGET);
+        // systemd's own job, of which the controller tells nothing more: it is the unit that tells.
+        loop {
+            match self.ask::<_, OwnedObjectPath>(call, unit, "StartTransientUnit", &body) {
+                // The last one was stopped, and goes a moment later.
+                Err(RuntimeError::AlreadyExists { .. }) if !deadline.is_over() => pause(call, "start", POLL)?,
+                other => break other.map(drop)?,
+            }
+        }
+        Ok(JobEnd::Vanished)
     }
 
     fn stop(&self, call: &Call, unit: &Unit) -> RtResult<JobEnd> {
@@ -442,15 +490,31 @@ impl Watched {
         }
     }
 
-    /// The next state of a unit that is told; `None` where none is in the time. Fails where some were lost.
+    /// What ends it.
+    pub(super) fn cancel(&self) -> &CancelToken {
+        &self.cancel
+    }
+
+    /// The next state of a unit that is told, of `*` where a node was lost or is back; `None` where none is in the time.
+    /// Fails where some were lost.
     pub(super) fn next_state(&mut self, deadline: Deadline) -> RtResult<Option<ServiceState>> {
-        let signal = self.signal(deadline, None)?;
+        let Some(signal) = self.signal(deadline, None)? else { return Ok(None) };
         if self.signals.has_lost() {
             let (engine, op) = (ENGINE.to_owned(), "events".to_owned());
             let reason = "more changes came than were read".to_owned();
             return Err(RuntimeError::Connection { engine, op, reason });
         }
-        Ok(signal.as_ref().and_then(state_of))
+        if member(&signal) == "UnitStateChanged" {
+            // Monitors of all units alone are told of lost nodes by it.
+            return Ok(state_of(&signal).filter(|state| state.unit != "*"));
+        }
+        let (active, sub) = match status_of(&signal).as_str() {
+            "offline" => ("inactive", "agent-offline"),
+            "online" => ("active", "agent-online"),
+            _ => return Ok(None),
+        };
+        let state = |node| ServiceState { node, unit: "*".to_owned(), active: active.to_owned(), sub: sub.to_owned() };
+        Ok(name_of_path(&path(&signal)).map(state))
     }
 }
 
@@ -490,17 +554,11 @@ fn moved(op: &str) -> RuntimeError {
     RuntimeError::Connection { engine, op, reason: "the controller left the bus or came back".to_owned() }
 }
 
-/// Whether a node's properties say that it went away.
-fn is_offline(message: &Message) -> bool {
+/// What a node's properties say of its status where that changed, otherwise nothing.
+fn status_of(message: &Message) -> String {
     let body = message.body();
-    let Ok((_, changed, _)) = body.deserialize::<(String, Properties, Vec<String>)>() else { return false };
-    text(&changed, "Status") == "offline"
-}
-
-/// Whether a job is under way for a unit.
-fn has_job(properties: &Properties) -> bool {
-    let job = properties.get("Job").and_then(|value| <(u32, OwnedObjectPath)>::try_from(value.clone()).ok());
-    job.is_some_and(|(id, _)| id != 0)
+    let changed = body.deserialize::<(String, Properties, Vec<String>)>().map(|(_, changed, _)| changed);
+    changed.map(|changed| text(&changed, "Status").to_owned()).unwrap_or_default()
 }
 
 /// What a failure of a request to a node means.

@@ -5,12 +5,13 @@
 //! node going away.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::controller::{Controller, Listed, OBJECT, Watched, limits, pause};
 use super::{BluechiConfig, ENGINE};
 use crate::clock::Deadline;
-use crate::runtime::adapter::{BlockingStream, Call, Change, RtResult, RuntimeError};
+use crate::runtime::adapter::{BlockingStream, Call, Change, NoProgress, RtResult, RuntimeError};
 use crate::runtime::nodes::{
     ManagerOrder, ManagerState, ManagerVerb, NodeServices, ServiceFilter, ServiceManager, ServiceNode, ServiceNodes,
     ServiceState,
@@ -19,7 +20,7 @@ use crate::runtime::shared::calls::late;
 use crate::runtime::units::answers::failure;
 use crate::runtime::units::local::LocalManager;
 use crate::runtime::units::manager::{Unit, UnitManager};
-use crate::runtime::units::status::text;
+use crate::runtime::units::status::{has_job, text};
 use crate::transport::dbus::{Bus, OwnedValue, Target};
 
 /// The agent on its node's bus.
@@ -44,7 +45,7 @@ pub struct ServicesConfig {
 
 /// BlueChi's services.
 pub struct Services {
-    controller: Controller,
+    controller: Arc<Controller>,
     systemd: LocalManager,
     /// The bus of this node's systemd, on which its agent is as well.
     bus: Bus,
@@ -68,7 +69,7 @@ impl Services {
         let invalid = |why: String| RuntimeError::InvalidSpec { reason: format!("bus: {why}") };
         let bus = |text: &str| text.parse().map(Bus::new).map_err(invalid);
         Ok(Self {
-            controller: Controller::new(bus(&config.bus)?, config),
+            controller: Arc::new(Controller::new(bus(&config.bus)?, config)),
             systemd: LocalManager::new(ENGINE, bus(&settings.systemd_bus)?, config.unit_dir.clone()),
             bus: bus(&settings.systemd_bus)?,
             own: config.own.clone(),
@@ -107,21 +108,28 @@ impl Services {
             let what = format!("unit '{}' on this node: it is '{}'", unit.name, text(&before, "LoadState"));
             return Err(RuntimeError::NotFound { what });
         }
-        let is_active = matches!(text(&before, "ActiveState"), "active" | "reloading" | "activating");
-        let method = match (order.verb, is_active) {
-            (ManagerVerb::Start, true) => return self.connect(call, order.manager),
-            (ManagerVerb::Stop, false) => return Ok(Change::Unchanged),
-            (ManagerVerb::Start, false) => "StartUnit",
-            (ManagerVerb::Stop, true) => "StopUnit",
+        let method = match (order.verb, text(&before, "ActiveState")) {
+            (ManagerVerb::Start, "active") => return self.connect(call, order.manager),
+            (ManagerVerb::Stop, "inactive" | "failed") if !has_job(&before) => return Ok(Change::Unchanged),
+            (ManagerVerb::Start, _) => "StartUnit",
+            (ManagerVerb::Stop, _) => "StopUnit",
             (ManagerVerb::Restart, _) => "RestartUnit",
         };
         let end = self.systemd.run_job(call, method, &unit.name)?;
         let after = self.systemd.properties(call, &unit)?;
-        if order.verb == ManagerVerb::Stop {
-            return Ok(Change::Changed);
+        let active = text(&after, "ActiveState");
+        let is_done = match order.verb {
+            ManagerVerb::Stop => matches!(active, "inactive" | "failed"),
+            ManagerVerb::Start | ManagerVerb::Restart => active == "active",
+        };
+        if !is_done {
+            let (engine, op) = (ENGINE.to_owned(), method.to_owned());
+            let message = format!("unit '{}' is '{active}', its job ended as {end:?}", unit.name);
+            return Err(RuntimeError::Engine { engine, op, code: 0, message });
         }
-        end.check_start(ENGINE, &after)?;
-        self.connect(call, order.manager)?;
+        if order.verb != ManagerVerb::Stop {
+            self.connect(call, order.manager)?;
+        }
         Ok(Change::Changed)
     }
 
@@ -200,14 +208,19 @@ impl NodeServices for Services {
             let reason = "starting and stopping BlueChi itself is off (runtimes.bluechi.manage)".to_owned();
             return Err(RuntimeError::PermissionDenied { reason });
         }
-        let is_here = order.node.is_empty() || order.node == self.own;
-        match (order.manager, is_here) {
+        let done = match (order.manager, self.controller.is_here(&order.node)) {
             (_, true) => self.control_here(call, order),
             (ServiceManager::Agent, false) => self.control_there(call, order),
             (ServiceManager::Controller, false) => Err(RuntimeError::InvalidSpec {
                 reason: format!("node: the controller is on this node, not on '{}'", order.node),
             }),
+        };
+        let (manager, node) = (order.manager.word(), if order.node.is_empty() { &self.own } else { &order.node });
+        match &done {
+            Ok(change) => log::info!("{:?} of BlueChi's {manager} of node '{node}': {change:?}", order.verb),
+            Err(error) => log::warn!("{:?} of BlueChi's {manager} of node '{node}' failed: {error}", order.verb),
         }
+        done
     }
 
     fn watch(&self, call: &Call, filter: &ServiceFilter) -> RtResult<BlockingStream<ServiceState>> {
@@ -225,16 +238,34 @@ impl NodeServices for Services {
         let mut present = self.controller.list_units(call)?;
         present.retain(|state| filter.takes(&state.node, &state.unit));
         present.sort_by(|a, b| (&a.node, &a.unit).cmp(&(&b.node, &b.unit)));
-        Ok(Box::new(Monitor { watched, filter: filter.clone(), present: present.into(), has_failed: false }))
+        let (controller, filter) = (Arc::clone(&self.controller), filter.clone());
+        Ok(Box::new(Monitor { controller, watched, filter, present: present.into(), has_failed: false }))
     }
 }
 
 /// Services as they change.
 struct Monitor {
+    controller: Arc<Controller>,
     watched: Watched,
     filter: ServiceFilter,
     present: VecDeque<ServiceState>,
     has_failed: bool,
+}
+
+impl Monitor {
+    /// What is told next; `None` for nothing yet.
+    fn advance(&mut self) -> RtResult<Option<ServiceState>> {
+        let told = self.watched.next_state(Deadline::after(TICK))?;
+        let Some(state) = told.filter(|state| self.filter.takes(&state.node, &state.unit)) else { return Ok(None) };
+        if state.unit == "*" && state.active == "active" {
+            // Of a node that is back nothing is told again.
+            let cancel = self.watched.cancel().clone();
+            let call = Call { deadline: Deadline::after(TICK), cancel: &cancel, progress: &NoProgress };
+            let is_its = |unit: &ServiceState| unit.node == state.node && self.filter.takes(&unit.node, &unit.unit);
+            self.present.extend(self.controller.list_units(&call)?.into_iter().filter(is_its));
+        }
+        Ok(Some(state))
+    }
 }
 
 impl Iterator for Monitor {
@@ -245,9 +276,9 @@ impl Iterator for Monitor {
             return Some(Ok(state));
         }
         while !self.has_failed {
-            match self.watched.next_state(Deadline::after(TICK)) {
-                Ok(Some(state)) if self.filter.takes(&state.node, &state.unit) => return Some(Ok(state)),
-                Ok(_) => {}
+            match self.advance() {
+                Ok(Some(state)) => return Some(Ok(state)),
+                Ok(None) => {}
                 Err(error) => {
                     self.has_failed = true;
                     let is_over = matches!(error, RuntimeError::Cancelled { .. });

@@ -20,10 +20,12 @@ enum Kind {
     Text,
     Truth,
     Words,
+    /// Names of units, whose backslashes are their own. What was given before cannot be taken back.
+    Units,
     /// Assignments of variables.
     Variables,
     Command,
-    /// A span of time, microseconds.
+    /// A span of time, microseconds; 0 is without end.
     Time,
     Bytes,
     Number,
@@ -39,15 +41,15 @@ enum Kind {
 
 /// The settings that can be given, with their properties.
 const SETTINGS: &[(&str, &str, &str, Kind)] = &[
-    ("Unit", "After", "After", Kind::Words),
-    ("Unit", "Before", "Before", Kind::Words),
-    ("Unit", "BindsTo", "BindsTo", Kind::Words),
-    ("Unit", "Conflicts", "Conflicts", Kind::Words),
+    ("Unit", "After", "After", Kind::Units),
+    ("Unit", "Before", "Before", Kind::Units),
+    ("Unit", "BindsTo", "BindsTo", Kind::Units),
+    ("Unit", "Conflicts", "Conflicts", Kind::Units),
     ("Unit", "DefaultDependencies", "DefaultDependencies", Kind::Truth),
     ("Unit", "Description", "Description", Kind::Text),
-    ("Unit", "PartOf", "PartOf", Kind::Words),
-    ("Unit", "Requires", "Requires", Kind::Words),
-    ("Unit", "Wants", "Wants", Kind::Words),
+    ("Unit", "PartOf", "PartOf", Kind::Units),
+    ("Unit", "Requires", "Requires", Kind::Units),
+    ("Unit", "Wants", "Wants", Kind::Units),
     ("Service", "AllowedCPUs", "AllowedCPUs", Kind::Cpus),
     ("Service", "CPUAffinity", "CPUAffinity", Kind::Cpus),
     ("Service", "CPUQuota", "CPUQuotaPerSecUSec", Kind::Quota),
@@ -148,26 +150,24 @@ pub(super) fn properties(engine: &str, text: &str) -> RtResult<Vec<Property>> {
     Ok(all)
 }
 
-/// The text with its lines that go on joined, comments between them left out.
+/// The text with its lines that go on joined, and without comments, of which no line goes on.
 fn joined(text: &str) -> String {
     let mut all = String::new();
-    let mut goes_on = false;
     for line in text.lines() {
         let trimmed = line.trim();
-        if goes_on && trimmed.starts_with(['#', ';']) {
+        if trimmed.starts_with(['#', ';']) {
             continue;
         }
         let rest = line.trim_end().strip_suffix('\\');
         all.push_str(rest.unwrap_or(line));
         all.push(if rest.is_some() { ' ' } else { '\n' });
-        goes_on = rest.is_some();
     }
     all
 }
 
 /// Sets a property. What is empty takes back what was given before.
 fn set(given: &mut Given, property: &'static str, kind: Kind, value: &str) -> Result<(), String> {
-    if value.is_empty() {
+    if value.is_empty() && kind != Kind::Units {
         given.single.remove(property);
         given.words.remove(property);
         given.commands.remove(property);
@@ -183,13 +183,18 @@ fn set(given: &mut Given, property: &'static str, kind: Kind, value: &str) -> Re
             given.words.entry(property).or_default().extend(words);
             return Ok(());
         }
+        Kind::Units => {
+            let names = value.split_whitespace().map(unspecified).collect::<Result<Vec<_>, _>>()?;
+            given.words.entry(property).or_default().extend(names);
+            return Ok(());
+        }
         Kind::Command => {
             given.commands.entry(property).or_default().push(command(value)?);
             return Ok(());
         }
         Kind::Text => Value::from(unspecified(value)?),
         Kind::Truth => Value::Bool(truth(value)?),
-        Kind::Time => Value::U64(time(value)?),
+        Kind::Time => Value::U64(Some(time(value)?).filter(|time| *time > 0).unwrap_or(INFINITE)),
         Kind::Bytes => Value::U64(bytes(value)?),
         Kind::Number => Value::U64(number(value)?),
         Kind::Signed => Value::I32(value.parse().map_err(|_| "is no number".to_owned())?),
@@ -328,8 +333,8 @@ fn words(line: &str) -> Result<Vec<String>, String> {
         match (one, quote) {
             ('\\', _) => word.get_or_insert_default().push(escaped(&mut rest)?),
             (one, Some(open)) if one == open => quote = None,
-            ('"' | '\'', None) if word.is_none() => {
-                word = Some(String::new());
+            ('"' | '\'', None) => {
+                word.get_or_insert_default();
                 quote = Some(one);
             }
             (one, None) if one.is_whitespace() => all.extend(word.take()),
@@ -394,7 +399,7 @@ mod tests {
             expected(&["/bin/sh", "-c", r#"trap "exit 7" TERM; a  b"#, "50% \"x\"\n", "$A"], false)
         );
         assert_eq!(command("-/bin/false \\\n# no word\n  more"), expected(&["/bin/false", "more"], true));
-        assert_eq!(command(r"a\x20b c\u00e9 x'y"), expected(&["a b", "c\u{e9}", "x'y"], false));
+        assert_eq!(command(r"a\x20b c\u00e9 --x='y z'"), expected(&["a b", "c\u{e9}", "--x=y z"], false));
     }
 
     #[test]
@@ -405,6 +410,11 @@ mod tests {
             ("TasksMax=9", "TasksMax", Value::U64(9)),
             ("TimeoutStopSec=1min 30", "TimeoutStopUSec", Value::U64(90_000_000)),
             ("TimeoutStartSec=500ms", "TimeoutStartUSec", Value::U64(500_000)),
+            ("TimeoutStopSec=0", "TimeoutStopUSec", Value::U64(u64::MAX)),
+            ("# note \\\nNice=3", "Nice", Value::I32(3)),
+            ("[Unit]\nAfter=a\\x2db.service c.service\nAfter=", "After", {
+                Value::from(["a\\x2db.service", "c.service"].map(str::to_owned).to_vec())
+            }),
             ("CPUQuota=25.5%", "CPUQuotaPerSecUSec", Value::U64(255_000)),
             ("CPUAffinity=0 2-3,9", "CPUAffinity", Value::from(vec![0b1101_u8, 0b10])),
             ("CPUSchedulingPolicy=fifo", "CPUSchedulingPolicy", Value::I32(1)),
@@ -428,6 +438,7 @@ mod tests {
             ("ExecStart=/bin/echo %n", "specifiers"),
             ("ExecStart=+/bin/true", "signs"),
             ("ExecStart='/bin/true", "quote"),
+            ("ExecStart=/bin/true x'y", "quote"),
             ("ExecStart=/bin/a ; /bin/b", "one command"),
             ("ExecStart=/bin/\\q", "escape"),
             ("Environment=A", "NAME=VALUE"),

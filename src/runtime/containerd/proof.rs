@@ -108,6 +108,7 @@ fn container_config(name: &str) -> ContainerConfig {
         hostname: String::new(),
         host_ipc: false,
         host_pid: false,
+        node: String::new(),
         mounts: Vec::new(),
     }
 }

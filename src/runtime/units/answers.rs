@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use super::status::{has_run, number, seen, text};
+use super::status::{has_run, is_at_rest, number, text};
 use crate::runtime::adapter::{RtResult, RuntimeError};
 use crate::transport::dbus::{DbusError, Properties};
 
@@ -24,6 +24,7 @@ fn refusal(engine: &str, op: &str, name: &str, message: String) -> RuntimeError 
         "NoSuchUnit" | "UnknownObject" | "NoSuchProcess" | "NoSuchJob" => {
             RuntimeError::NotFound { what: format!("{op}: {message}") }
         }
+        "UnitExists" => RuntimeError::AlreadyExists { what: format!("{op}: {message}"), detail: String::new() },
         "AccessDenied" | "InteractiveAuthorizationRequired" => {
             RuntimeError::PermissionDenied { reason: format!("{engine} refuses {op}: {message}") }
         }
@@ -57,12 +58,24 @@ impl JobEnd {
         if result == "done" { Self::Done } else { Self::Other(result.to_owned()) }
     }
 
-    /// Of a job that starts a unit: `Ok` where it did, also where nobody said so, and where the first process had ended
-    /// by then, which fails the job of a process that ends badly. Otherwise why not, as far as the properties tell.
+    /// Of a job that starts a unit which is kept after its end: `Ok` where it did, also where nobody said so, and where the
+    /// first process had ended by then, which fails the job of a process that ends badly. Otherwise why not, as far as the
+    /// properties tell, which are those of after the job.
     pub fn check_start(&self, engine: &str, properties: &Properties) -> RtResult<()> {
+        let is_active = text(properties, "ActiveState") == "active";
         let result = match self {
+            // systemd's jobs of units whose conditions are not met are done as well.
+            Self::Done if is_at_rest(properties) => {
+                let message = "the unit was not started: a condition that it names is not met".to_owned();
+                return Err(RuntimeError::Engine {
+                    engine: engine.to_owned(),
+                    op: "start".to_owned(),
+                    code: 0,
+                    message,
+                });
+            }
             Self::Done => return Ok(()),
-            Self::Vanished if has_run(properties) || seen(properties, None).status.is_live() => return Ok(()),
+            Self::Vanished if has_run(properties) || is_active => return Ok(()),
             Self::Vanished => "vanished",
             Self::Other(result) if result == "failed" && has_run(properties) => return Ok(()),
             Self::Other(result) => result,
@@ -92,6 +105,7 @@ mod tests {
         assert!(matches!(refused("org.freedesktop.systemd1.NoSuchUnit"), RuntimeError::NotFound { .. }));
         assert!(matches!(refused("org.freedesktop.DBus.Error.AccessDenied"), RuntimeError::PermissionDenied { .. }));
         assert!(matches!(refused("org.freedesktop.DBus.Error.InvalidArgs"), RuntimeError::InvalidSpec { .. }));
+        assert!(matches!(refused("org.freedesktop.systemd1.UnitExists"), RuntimeError::AlreadyExists { .. }));
         assert!(matches!(refused("org.freedesktop.systemd1.LoadFailed"), RuntimeError::Engine { .. }));
     }
 
@@ -116,6 +130,9 @@ mod tests {
         let lives = with(&[("ActiveState", text("active")), ("SubState", text("running"))]);
         assert_eq!(check(JobEnd::Vanished, &lives), Ok(()));
         assert!(check(JobEnd::of("timeout"), &lives).is_err());
+        let rests = with(&[("ActiveState", text("inactive"))]);
+        assert!(check(JobEnd::of("done"), &rests).unwrap_err().to_string().contains("condition"));
+        assert!(check(JobEnd::Vanished, &with(&[("ActiveState", text("activating"))])).is_err());
         let over = |code: i32| {
             let ended = [("ExecMainCode", OwnedValue::from(1_i32)), ("ExecMainStatus", OwnedValue::from(code))];
             with(&[&ended[..], &[("Type", text("exec")), ("Result", text("exit-code"))]].concat())

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::Engine;
+use super::lifecycle::NODE_BUDGET;
 use super::manager::{Changes, Told, Unit, UnitManager};
 use super::record::Record;
 use crate::cancel::CancelToken;
@@ -119,10 +120,11 @@ impl<M: UnitManager> Watch<M> {
             if self.known.contains_key(&record.id) && !is_wanted(&record.unit()) {
                 continue;
             }
-            match self.engine.see(&call, &record) {
+            let bound = if self.engine.manager.has_nodes() { NODE_BUDGET } else { LOOK };
+            match self.engine.see(&Call { deadline: call.deadline.at_most(bound), ..call }, &record) {
                 Ok(seen) => self.compare(record, seen.status),
                 // Its node alone is away, and what it was is not known to be otherwise.
-                Err(RuntimeError::EngineNotAvailable { .. }) if !record.unit().is_here() => {}
+                Err(error) if self.engine.is_node_away(&call, &error) => {}
                 Err(error) => return Err(error),
             }
         }

@@ -1,6 +1,7 @@
 //! Unit files of this node.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::record::kept;
@@ -30,8 +31,13 @@ impl UnitFiles {
     }
 
     /// Deletes them, where they are there.
-    pub fn delete(&self, unit: &str) {
-        let _ = fs::remove_file(self.0.join(unit));
-        let _ = fs::remove_dir_all(self.drop_in_dir(unit));
+    pub fn delete(&self, unit: &str) -> RtResult<()> {
+        let (file, dir) = (self.0.join(unit), self.drop_in_dir(unit));
+        let gone = |result: io::Result<()>| match result {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        };
+        gone(fs::remove_file(&file)).map_err(|error| kept("deleting", &file, &error))?;
+        gone(fs::remove_dir_all(&dir)).map_err(|error| kept("deleting", &dir, &error))
     }
 }

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::cgroup::Cgroups;
+use crate::model::resources::Resources;
+use crate::runtime::adapter::{RtResult, unsupported};
 
 /// The process's group of this unit, on whichever hierarchy has one; empty where none has.
 pub fn group_of(pid: i32, unit: &str) -> String {
@@ -44,6 +46,23 @@ pub fn has_controller(groups: &Cgroups, manager_pid: i32, controller: &str) -> b
     own_group(groups, manager_pid, controller).is_some_and(|dir| dir.join(file).exists())
 }
 
+/// Refuses, by name, limits for which systemd has no controller.
+pub fn check_limits(engine: &str, resources: &Resources, has: impl Fn(&str) -> bool) -> RtResult<()> {
+    let asked = [
+        ("cpu", "cpu_millis", resources.cpu_millis),
+        ("cpu", "cpu_shares", resources.cpu_shares),
+        ("memory", "memory_bytes", resources.memory_bytes),
+        ("memory", "memory_reservation_bytes", resources.memory_reservation_bytes),
+        ("pids", "pids", resources.pids),
+    ];
+    match asked.into_iter().find(|(controller, _, value)| value.is_some() && !has(controller)) {
+        Some((controller, field, _)) => {
+            Err(unsupported(engine, format!("resources.{field}: systemd has no controller '{controller}' here")))
+        }
+        None => Ok(()),
+    }
+}
+
 /// Whether systemd can freeze its services: with the freezer of version 2 alone.
 pub fn has_freezer(groups: &Cgroups, manager_pid: i32) -> bool {
     let lines = fs::read_to_string(format!("/proc/{manager_pid}/cgroup")).unwrap_or_default();
@@ -54,6 +73,15 @@ pub fn has_freezer(groups: &Cgroups, manager_pid: i32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn limits_without_their_controller_are_refused_by_name() {
+        let asked = Resources { cpu_millis: Some(1), memory_bytes: Some(1), ..Resources::default() };
+        assert_eq!(check_limits("e", &asked, |_| true), Ok(()));
+        assert_eq!(check_limits("e", &Resources::default(), |_| false), Ok(()));
+        let refused = check_limits("e", &asked, |controller| controller == "cpu").unwrap_err().to_string();
+        assert!(refused.contains("resources.memory_bytes") && refused.contains("'memory'"), "{refused}");
+    }
 
     #[test]
     fn group_is_the_unit_s_and_none_of_a_similar_name() {

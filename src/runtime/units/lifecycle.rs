@@ -1,7 +1,7 @@
 //! The life of a container: created, started, signalled, frozen, stopped, removed.
 
-use std::sync::{Arc, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use uuid::Uuid;
 
@@ -9,7 +9,7 @@ use super::answers::JobEnd;
 use super::manager::{Unit, UnitManager};
 use super::record::{End, Record, Run, kept};
 use super::status::{self, Seen};
-use super::{Engine, groups, text, unit_of};
+use super::{Engine, groups, text};
 use crate::cancel::Urge;
 use crate::cgroup::Cgroups;
 use crate::model::resources::Resources;
@@ -27,7 +27,13 @@ use crate::runtime::shared::resize::{self, Resized};
 use crate::runtime::shared::usage::usage;
 use crate::runtime::shared::verbs::{self, Acted, Containers, Found, Order, SLOWEST_POLL};
 use crate::runtime::shared::volumes;
-use crate::transport::dbus::Value;
+use crate::transport::dbus::{Properties, Value};
+
+/// The longest name of a unit that systemd takes.
+const LONGEST_UNIT: usize = 255;
+
+/// How long a look at one container among several may take, where its node may be away without anybody knowing.
+pub(super) const NODE_BUDGET: Duration = Duration::from_secs(1);
 
 fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -43,33 +49,28 @@ impl<M: UnitManager> Engine<M> {
             return Err(taken(&self.node, &config.name, &holder.config.labels));
         }
         text::check(self.name(), config)?;
-        self.check_limits(config)?;
+        self.manager.check_limits(call, &config.spec.resources)?;
         let (id, node) = (Uuid::now_v7().simple().to_string(), self.manager.node_of(config)?);
-        let record = Record { id, config: config.clone(), node, created_ms: now_ms(), run: None, end: None };
+        let unit = self.manager.unit_name(&self.node, &config.name);
+        let record = Record { id, config: config.clone(), node, unit, created_ms: now_ms(), run: None, end: None };
+        let unit = record.unit();
+        if unit.name.len() > LONGEST_UNIT {
+            return Err(RuntimeError::InvalidSpec { reason: format!("name: '{}' is too long for a unit", unit.name) });
+        }
         let record = match self.records.add(record)? {
             Ok(record) => record,
             Err(holder) => return Err(taken(&self.node, &config.name, &holder.config.labels)),
         };
-        let unit = record.unit();
         let installed = self.text(&record).and_then(|text| self.manager.install(call, &unit, &text));
         if let Err(error) = installed {
             let _ = apart(|call| self.manager.uninstall(call, &unit));
-            self.records.forget(&record.id);
+            if let Err(error) = self.records.forget(&record.id) {
+                log::warn!("container '{}' is not all gone: {error}", config.name);
+            }
             return Err(error);
         }
         self.subscribers.note(&record, Some(&ContainerStatus::Created));
         self.instance(call, &record)
-    }
-
-    /// Limits that systemd would take without a word, and without an effect.
-    fn check_limits(&self, config: &ContainerConfig) -> RtResult<()> {
-        let asked = &config.spec.resources;
-        let is_limited = *asked != Resources::default();
-        let can = self.capabilities.lock().unwrap_or_else(PoisonError::into_inner).supports_resource_limits;
-        if is_limited && !can {
-            return Err(unsupported(self.name(), "resources: it has none of the controllers for them here"));
-        }
-        Ok(())
     }
 
     /// What its unit says. A volume in memory is there from then on.
@@ -94,12 +95,20 @@ impl<M: UnitManager> Engine<M> {
         if let (ContainerStatus::Exited { code, oom }, Some(run), false) = (&seen.status, &record.run, is_known) {
             let finished_ms = if seen.finished_ms == 0 { now_ms() } else { seen.finished_ms };
             let end = End { started_ms: run.started_ms, code: *code, oom: *oom, finished_ms };
+            let mut is_its = false;
             self.records.change(&record.id, |kept| {
-                // It may have been started anew meanwhile.
-                if kept.run.as_ref().is_some_and(|kept| kept.started_ms == run.started_ms) {
+                is_its = kept.run.as_ref().is_some_and(|kept| kept.started_ms == run.started_ms);
+                if is_its {
                     kept.end = Some(end);
                 }
             })?;
+            if !is_its {
+                // It was started anew meanwhile, and what was seen may be of either.
+                return match self.records.find(&record.id) {
+                    Some(record) => self.see(call, &record),
+                    None => Ok(seen),
+                };
+            }
             if text::ends_with_its_first_process(&record.config) {
                 // There may be nobody left.
                 let _ = self.manager.kill(call, &unit, "all", 9);
@@ -108,7 +117,19 @@ impl<M: UnitManager> Engine<M> {
                 self.subscribers.note(&record, Some(&seen.status));
             }
         }
+        if let (true, Some(run)) = (seen.status.is_running(), record.run.as_ref().filter(|run| !run.has_begun)) {
+            // Whoever started it did not live to say so.
+            self.has_begun(&record.id, run)?;
+        }
         Ok(seen)
+    }
+
+    fn has_begun(&self, id: &str, run: &Run) -> RtResult<()> {
+        self.records.change(id, |kept| {
+            if let Some(kept) = kept.run.as_mut().filter(|kept| kept.started_ms == run.started_ms) {
+                kept.has_begun = true;
+            }
+        })
     }
 
     /// The container in full.
@@ -150,14 +171,10 @@ impl<M: UnitManager> Engine<M> {
         self.forget_run(call, &unit)?;
         let boot = if unit.is_here() { boot() } else { String::new() };
         let run = Run { boot, started_ms: now_ms(), has_begun: false };
-        self.records.change(&record.id, |record| record.run = Some(run))?;
-        let started = self.manager.start(call, &unit, &text).and_then(|end| self.check_job(call, record, &end));
+        self.records.change(&record.id, |record| record.run = Some(run.clone()))?;
+        let started = self.manager.start(call, &unit, &text).and_then(|end| self.check_job(call, &unit, &end));
         let started = started.and_then(|()| {
-            self.records.change(&record.id, |kept| {
-                if let Some(run) = &mut kept.run {
-                    run.has_begun = true;
-                }
-            })?;
+            self.has_begun(&record.id, &run)?;
             self.check_started(call, record)
         });
         // Where it cannot be taken down, the start stays noted as one of which nobody knows whether it has begun.
@@ -182,20 +199,46 @@ impl<M: UnitManager> Engine<M> {
     }
 
     /// Whether the job of a start has started it.
-    fn check_job(&self, call: &Call, record: &Record, end: &JobEnd) -> RtResult<()> {
-        if *end == JobEnd::Done {
-            return Ok(());
-        }
-        let properties = self.manager.properties(call, &record.unit())?;
+    fn check_job(&self, call: &Call, unit: &Unit, end: &JobEnd) -> RtResult<()> {
+        let properties = match end {
+            JobEnd::Vanished => self.settled(call, unit)?,
+            JobEnd::Done | JobEnd::Other(_) => self.manager.properties(call, unit)?,
+        };
         end.check_start(self.name(), &properties)
+    }
+
+    /// The unit's properties once nothing is under way with it: what nobody tells the end of goes on in systemd.
+    fn settled(&self, call: &Call, unit: &Unit) -> RtResult<Properties> {
+        let begun = Instant::now();
+        loop {
+            let properties = self.manager.properties(call, unit)?;
+            if status::is_settled(&properties) {
+                return Ok(properties);
+            }
+            if call.deadline.is_over() {
+                return Err(late("start", begun));
+            }
+            if call.cancel.wait(Urge::Cancel, call.deadline.at_most(SLOWEST_POLL)) == Urge::Cancel {
+                return Err(RuntimeError::Cancelled { op: "start".to_owned() });
+            }
+        }
     }
 
     /// Makes an end of what is left of the last start.
     fn forget_run(&self, call: &Call, unit: &Unit) -> RtResult<()> {
         match self.manager.stop(call, unit) {
-            Ok(_) | Err(RuntimeError::NotFound { .. }) => self.manager.reset_failed(call, unit),
-            Err(error) => Err(error),
+            Ok(JobEnd::Done) | Err(RuntimeError::NotFound { .. }) => {}
+            Ok(end) => {
+                let properties = self.settled(call, unit)?;
+                if !matches!(status::text(&properties, "ActiveState"), "inactive" | "failed") {
+                    let (engine, op) = (self.name().to_owned(), "stop".to_owned());
+                    let message = format!("unit '{}' is still there, its job ended as {end:?}", unit.name);
+                    return Err(RuntimeError::Engine { engine, op, code: 0, message });
+                }
+            }
+            Err(error) => return Err(error),
         }
+        self.manager.reset_failed(call, unit)
     }
 
     /// Whether nothing of it is left.
@@ -247,16 +290,26 @@ impl<M: UnitManager> Engine<M> {
             self.forget_run(call, &unit)?;
         }
         self.manager.uninstall(call, &unit)?;
-        self.records.forget(&record.id);
+        self.records.forget(&record.id)?;
         self.subscribers.note(&record, None);
         Ok(Change::Changed)
+    }
+
+    /// Whether a look at one container failed because its node is away, while there was time left for others.
+    pub(super) fn is_node_away(&self, call: &Call, error: &RuntimeError) -> bool {
+        let is_silent = matches!(error, RuntimeError::Timeout { .. }) && !call.deadline.is_over();
+        self.manager.has_nodes() && (is_silent || matches!(error, RuntimeError::EngineNotAvailable { .. }))
     }
 
     /// The container in full. One of a node that is away is told as it was last known, and as not well: what becomes of it
     /// there is not seen, and it has not ended for that.
     fn instance_or_last(&self, call: &Call, record: &Record) -> RtResult<ContainerInstance> {
-        let away = match self.instance(call, record) {
-            Err(error @ RuntimeError::EngineNotAvailable { .. }) if !record.unit().is_here() => error,
+        if !self.manager.has_nodes() {
+            return self.instance(call, record);
+        }
+        let bounded = Call { deadline: call.deadline.at_most(NODE_BUDGET), ..*call };
+        let away = match self.instance(&bounded, record) {
+            Err(error) if self.is_node_away(call, &error) => error,
             other => return other,
         };
         log::debug!("container '{}' is told as it was last known: {away}", record.config.name);
@@ -331,6 +384,7 @@ impl<M: UnitManager> Engine<M> {
         }
         let instance = self.instance(call, &record)?;
         fields::limits(resources)?;
+        self.manager.check_limits(call, resources)?;
         resize::resize(&instance, resources, |resized| self.tell_limits(call, &record.unit(), resized))
     }
 
@@ -369,8 +423,7 @@ impl<M: UnitManager> Engine<M> {
 /// A name is a part of a unit's, and no path.
 fn check_name(name: &str) -> RtResult<()> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    let longest = 255 - unit_of("").len();
-    if name.is_empty() || name.len() > longest || !name.chars().all(is_plain) || name.starts_with(['.', '-']) {
+    if name.is_empty() || !name.chars().all(is_plain) || name.starts_with(['.', '-']) {
         return Err(RuntimeError::InvalidSpec { reason: format!("name: '{name}' is no name of a container") });
     }
     Ok(())

@@ -13,10 +13,11 @@ use serde::de::DeserializeOwned;
 use super::answers::{JobEnd, failure, garbled};
 use super::files::UnitFiles;
 use super::manager::{Answers, Changes, Told, Unit, UnitManager};
-use super::{groups, name_of_path, path_element};
+use super::{groups, name_of_path, path_element, unit_of};
 use crate::cancel::CancelToken;
 use crate::cgroup::Cgroups;
 use crate::clock::Deadline;
+use crate::model::resources::Resources;
 use crate::runtime::adapter::{Call, ContainerConfig, RtResult, RuntimeCapabilities, RuntimeError};
 use crate::runtime::shared::calls::late;
 use crate::transport::dbus::{
@@ -67,7 +68,7 @@ impl LocalManager {
         let job: OwnedObjectPath = signals
             .call(limits(call), MANAGER, method, &(unit, "replace"))
             .map_err(|error| failure(self.engine, method, error))?;
-        let mut is_missed = false;
+        let (mut is_missed, mut looked) = (false, Instant::now());
         loop {
             let limits = Limits { deadline: call.deadline.at_most(LOOK), cancel: call.cancel };
             match signals.next(limits, None).map_err(|error| failure(self.engine, method, error))? {
@@ -79,12 +80,25 @@ impl LocalManager {
                         return Ok(JobEnd::of(&result));
                     }
                 }
-                None if call.deadline.is_over() => return Err(late(method, begun)),
-                // It was over at the last look already, and all signals from before that have been read.
-                None if is_missed => return Ok(JobEnd::Vanished),
-                None => is_missed = !self.is_there(call, &job)?,
+                None => {}
+            }
+            if call.deadline.is_over() {
+                return Err(late(method, begun));
+            }
+            if looked.elapsed() >= LOOK {
+                // It was over at the last look already, and the signals from before that have been read.
+                if is_missed {
+                    return Ok(JobEnd::Vanished);
+                }
+                (is_missed, looked) = (!self.is_there(call, &job)?, Instant::now());
             }
         }
+    }
+
+    /// Its process.
+    fn pid(&self, call: &Call) -> RtResult<i32> {
+        let pid: u32 = self.ask_of(call, DRIVER, "GetConnectionUnixProcessID", &NAME)?;
+        Ok(i32::try_from(pid).unwrap_or(0))
     }
 
     fn is_there(&self, call: &Call, job: &OwnedObjectPath) -> RtResult<bool> {
@@ -101,7 +115,7 @@ impl LocalManager {
     }
 
     fn signals(&self, call: &Call, rules: &[&str], wanted: fn(&Message) -> bool) -> RtResult<Signals> {
-        self.bus.subscribe(limits(call), rules, wanted).map_err(|error| failure(self.engine, "AddMatch", error))
+        self.bus.subscribe(limits(call), NAME, rules, wanted).map_err(|error| failure(self.engine, "AddMatch", error))
     }
 
     fn get(&self, call: &Call, path: &str, interface: &str, property: &str) -> RtResult<OwnedValue> {
@@ -139,9 +153,9 @@ impl LocalManager {
             supports_service_management: true,
             supports_dependencies: true,
             supports_pause: groups::has_freezer(mounted, manager_pid),
-            supports_stats: has("memory") && has("cpu"),
+            supports_stats: has("cpu"),
             supports_events: true,
-            supports_resource_limits: has("memory") && has("cpu") && has("pids"),
+            supports_resource_limits: has("memory") || has("cpu") || has("pids"),
             supports_rootfs: true,
             ..RuntimeCapabilities::default()
         }
@@ -155,15 +169,26 @@ impl UnitManager for LocalManager {
 
     fn probe(&self, call: &Call) -> RtResult<Answers> {
         let version: OwnedValue = self.get(call, OBJECT, MANAGER.interface, "Version")?;
-        let pid: u32 = self.ask_of(call, DRIVER, "GetConnectionUnixProcessID", &NAME)?;
+        let capabilities = Self::abilities(&Cgroups::read().unwrap_or_default(), self.pid(call)?);
         let version = String::try_from(version).map_err(|error| garbled(self.engine, "Version", &error))?;
-        let capabilities = Self::abilities(&Cgroups::read().unwrap_or_default(), i32::try_from(pid).unwrap_or(0));
         let version = version.split(' ').next().unwrap_or_default().to_owned();
         Ok(Answers { version, api: NAME.to_owned(), capabilities })
     }
 
     fn check(&self, call: &Call) -> RtResult<()> {
         self.get(call, OBJECT, MANAGER.interface, "Version").map(drop)
+    }
+
+    fn check_limits(&self, call: &Call, resources: &Resources) -> RtResult<()> {
+        if *resources == Resources::default() {
+            return Ok(());
+        }
+        let (mounted, pid) = (Cgroups::read().unwrap_or_default(), self.pid(call)?);
+        groups::check_limits(self.engine, resources, |controller| groups::has_controller(&mounted, pid, controller))
+    }
+
+    fn unit_name(&self, _owner: &str, container: &str) -> String {
+        unit_of(container)
     }
 
     fn node_of(&self, _config: &ContainerConfig) -> RtResult<String> {
@@ -177,7 +202,7 @@ impl UnitManager for LocalManager {
     }
 
     fn uninstall(&self, call: &Call, unit: &Unit) -> RtResult<()> {
-        self.files.delete(&unit.name);
+        self.files.delete(&unit.name)?;
         self.reload(call)
     }
 

@@ -4,6 +4,7 @@ use crossbeam_channel::Receiver;
 
 use super::answers::JobEnd;
 use crate::clock::Deadline;
+use crate::model::resources::Resources;
 use crate::runtime::adapter::{Call, ContainerConfig, RtResult, RuntimeCapabilities};
 use crate::transport::dbus::{Properties, Value};
 
@@ -64,6 +65,17 @@ pub trait UnitManager: Send + Sync + 'static {
 
     /// Fails where it does not answer.
     fn check(&self, call: &Call) -> RtResult<()>;
+
+    /// Refuses limits on this node by name that systemd would take without a word and without an effect.
+    fn check_limits(&self, call: &Call, resources: &Resources) -> RtResult<()>;
+
+    /// The unit of the container of this name, which is this node's: no other engine and no other daemon has one of it.
+    fn unit_name(&self, owner: &str, container: &str) -> String;
+
+    /// Whether some of its nodes may be away while it answers.
+    fn has_nodes(&self) -> bool {
+        false
+    }
 
     /// The node that a container is for; empty for this daemon's own. Refuses what cannot be run there.
     fn node_of(&self, config: &ContainerConfig) -> RtResult<String>;

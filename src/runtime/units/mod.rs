@@ -80,9 +80,15 @@ impl<M: UnitManager> Engine<M> {
 /// What the names of all units that are ours begin with.
 pub const OWN_UNITS: &str = "actioncontroller-";
 
-/// The unit of the container of this name.
+/// The unit of the container of this name, for this node's own systemd.
 pub fn unit_of(container: &str) -> String {
     format!("{OWN_UNITS}{container}.service")
+}
+
+/// That for what runs units on several nodes, where the daemon of that node, or of a third one, may have a container of the
+/// same name: the name says whose it is. No name of a container has a colon.
+pub fn unit_owned(owner: &str, container: &str) -> String {
+    unit_of(&format!("{owner}:{container}"))
 }
 
 /// A name as the last part of an object's path: what is no letter and no digit is escaped, as `sd_bus_path_encode(3)` does.
@@ -123,6 +129,7 @@ mod tests {
         assert_eq!(path_element("ac-a.service"), "ac_2da_2eservice");
         assert_eq!(path_element("7_a"), "_37_5fa");
         assert_eq!(path_element(""), "_");
+        assert_eq!(unit_owned("main", "lamp"), "actioncontroller-main:lamp.service");
         for name in ["ac-a.service", "7_a", "bl\u{fc}te@x.service"] {
             assert_eq!(name_of_path(&format!("/org/unit/{}", path_element(name))).as_deref(), Some(name));
         }

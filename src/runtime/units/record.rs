@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -10,7 +11,6 @@ use serde::{Deserialize, Serialize};
 
 use super::manager::Unit;
 use super::status::Seen;
-use super::unit_of;
 use crate::model::state::ContainerStatus;
 use crate::runtime::adapter::{ContainerConfig, RtResult, RuntimeError};
 use crate::runtime::shared::durable;
@@ -27,6 +27,8 @@ pub(super) struct Record {
     /// The node that it is on; empty for this one.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(super) node: String,
+    /// Its unit's name.
+    pub(super) unit: String,
     /// Milliseconds since the epoch.
     pub(super) created_ms: u64,
     /// Its last start.
@@ -65,7 +67,7 @@ pub(super) struct End {
 impl Record {
     /// Its unit.
     pub(super) fn unit(&self) -> Unit {
-        Unit { node: self.node.clone(), name: unit_of(&self.config.name) }
+        Unit { node: self.node.clone(), name: self.unit.clone() }
     }
 
     /// The end of the last start, where it was seen.
@@ -112,7 +114,7 @@ impl Records {
     /// Opens or makes the folder. A container whose record cannot be read is named in the log and left alone.
     pub(super) fn open(dir: &Path) -> RtResult<Self> {
         let dir = dir.join("containers");
-        let failed = |error: std::io::Error| kept("opening", &dir, &error);
+        let failed = |error: io::Error| kept("opening", &dir, &error);
         fs::create_dir_all(&dir).map_err(failed)?;
         let mut known = BTreeMap::new();
         for entry in fs::read_dir(&dir).map_err(failed)? {
@@ -175,11 +177,17 @@ impl Records {
         Ok(())
     }
 
-    /// Forgets a container.
-    pub(super) fn forget(&self, id: &str) {
+    /// Forgets a container, durably.
+    pub(super) fn forget(&self, id: &str) -> RtResult<()> {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        let _ = fs::remove_file(self.path(id));
+        let path = self.path(id);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(kept("deleting", &path, &error)),
+            Ok(()) | Err(_) => {}
+        }
+        durable::sync_folder(&self.dir).map_err(|error| kept("writing", &self.dir, &error))?;
         known.remove(id);
+        Ok(())
     }
 }
 

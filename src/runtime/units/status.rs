@@ -2,7 +2,7 @@
 
 use crate::model::state::ContainerStatus;
 use crate::runtime::adapter::ContainerStats;
-use crate::transport::dbus::{Properties, Value};
+use crate::transport::dbus::{OwnedObjectPath, Properties, Value};
 
 /// What is seen of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,14 +41,27 @@ pub fn seen(properties: &Properties, end: Option<Seen>) -> Seen {
         ("activating", "auto-restart") => live(ContainerStatus::Restarting),
         ("activating", _) => live(ContainerStatus::Starting),
         ("deactivating", _) => live(ContainerStatus::Stopping),
+        // It waits for what it is ordered after.
+        _ if has_job(properties) => live(ContainerStatus::Starting),
         // Somebody else has stopped it, or systemd has forgotten it.
         _ => end.or_else(|| over(properties)).unwrap_or_else(Seen::lost),
     }
 }
 
-/// Whether nothing of the unit runs, and systemd keeps nothing of its last start.
+/// Whether nothing of the unit runs or is about to, and systemd keeps nothing of its last start.
 pub fn is_at_rest(properties: &Properties) -> bool {
-    text(properties, "ActiveState") == "inactive"
+    text(properties, "ActiveState") == "inactive" && !has_job(properties)
+}
+
+/// Whether a job is under way for the unit, or waits.
+pub fn has_job(properties: &Properties) -> bool {
+    let job = properties.get("Job").and_then(|job| <(u32, OwnedObjectPath)>::try_from(job.clone()).ok());
+    job.is_some_and(|(id, _)| id != 0)
+}
+
+/// Whether the unit is as it will stay.
+pub fn is_settled(properties: &Properties) -> bool {
+    !has_job(properties) && !matches!(text(properties, "ActiveState"), "activating" | "deactivating" | "reloading")
 }
 
 /// Whether the first process was running as what it is, and has ended by itself or by a signal: not on the way there.

@@ -43,6 +43,8 @@ pub fn unit(engine: &str, config: &ContainerConfig, binds: &[Bind]) -> RtResult<
     if spec.rootfs != NODE_ROOT {
         set("RootDirectory", &plain(&spec.rootfs));
         set("MountAPIVFS", "yes");
+        // Of devices those alone that every container has.
+        set("PrivateDevices", "yes");
     }
     if config.network == NetworkMode::None {
         set("PrivateNetwork", "yes");
@@ -74,13 +76,6 @@ pub fn ends_with_its_first_process(config: &ContainerConfig) -> bool {
 /// A truth as systemd writes it.
 pub fn is_true(value: &str) -> bool {
     ["1", "yes", "y", "true", "t", "on"].iter().any(|word| value.eq_ignore_ascii_case(word))
-}
-
-/// The node that a unit's text names for itself.
-pub fn node(text: &str) -> Option<&str> {
-    settings(text)
-        .find(|(section, key, _)| (*section, *key) == ("X-ActionController", "Node"))
-        .map(|(_, _, value)| value)
 }
 
 /// Refuses by name what takes no effect.
@@ -174,11 +169,17 @@ fn check_text(engine: &str, config: &ContainerConfig) -> RtResult<()> {
     if !has_service {
         return Err(unsupported(engine, "a unit without [Service] (Podman's generator makes services of those)"));
     }
-    let restarts = |(section, key, value): &(&str, &str, &str)| {
-        (*section, *key) == ("Service", "Restart") && !matches!(*value, "" | "no")
+    // A line ends there for systemd, and for nobody else.
+    if spec.unit.replace("\r\n", "").contains('\r') {
+        return Err(RuntimeError::InvalidSpec { reason: "unit: a carriage return within a line".to_owned() });
+    }
+    let restarts = |(section, key, value): &(&str, &str, &str)| match (*section, *key) {
+        ("Service", "Restart") => !matches!(*value, "" | "no"),
+        ("Service", "RestartForceExitStatus") => !value.is_empty(),
+        _ => false,
     };
     match settings(&spec.unit).find(restarts) {
-        Some((_, _, value)) => Err(unsupported(engine, format!("Restart={value}: no engine restarts by itself"))),
+        Some((_, key, value)) => Err(unsupported(engine, format!("{key}={value}: no engine restarts by itself"))),
         None => Ok(()),
     }
 }
@@ -397,6 +398,12 @@ mod tests {
         config.spec.unit.push_str("Restart = always\n");
         let error = unit("e", &config, &[]).unwrap_err().to_string();
         assert!(error.contains("Restart=always"), "{error}");
+        for (more, what) in
+            [("RestartForceExitStatus=1\n", "RestartForceExitStatus=1"), ("#\rRestart=always\n", "carriage")]
+        {
+            config.spec.unit = format!("[Service]\nExecStart=/bin/true\n{more}");
+            assert!(unit("e", &config, &[]).unwrap_err().to_string().contains(what), "{what}");
+        }
         config.spec.unit = "[Unit]\nRestart=always\n[Service]\n#Restart=always\nRestart=no\n".to_owned();
         assert_eq!(unit("e", &config, &[]), Ok(config.spec.unit.clone()));
         config.spec.env = vec![EnvVar { name: "A".into(), value: "b".into() }];

@@ -189,6 +189,7 @@ fn write_all(connection: &Connection, socket: &UnixStream, unsent: &Receiver<Mes
 
 /// Hands out what comes until the connection is closed.
 fn read_all(messages: MessageIterator, shared: &Shared) {
+    let _end = End(shared);
     for message in messages {
         let Ok(message) = message else { break };
         match message.message_type() {
@@ -203,10 +204,18 @@ fn read_all(messages: MessageIterator, shared: &Shared) {
             Type::MethodCall => {}
         }
     }
-    shared.is_closed.store(true, Ordering::SeqCst);
-    lock(&shared.calls).clear();
-    for subscriber in lock(&shared.subscribers).iter().filter_map(Weak::upgrade) {
-        lock(&subscriber.sender).take();
+}
+
+/// Tells everybody who waits that nothing more is read, however that came.
+struct End<'a>(&'a Shared);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.is_closed.store(true, Ordering::SeqCst);
+        lock(&self.0.calls).clear();
+        for subscriber in lock(&self.0.subscribers).iter().filter_map(Weak::upgrade) {
+            lock(&subscriber.sender).take();
+        }
     }
 }
 

@@ -118,17 +118,25 @@ impl Bus {
         ask(&*self.connection(limits)?, limits, target, member, body)
     }
 
-    /// The signals that fit one of the rules and that `wanted` takes, from when this returns on.
+    /// The signals of the bus itself and of who has the name `from` that fit one of the rules and that `wanted` takes, from
+    /// when this returns on. Others' are none, whatever they pretend to be: a signal to one receiver passes every rule.
     ///
     /// The bus is told of a rule once for each connection, and keeps it as long as that: what is for whom is told apart
     /// by `wanted`, so rules are for a few kinds of signals and not for one of many objects.
     pub fn subscribe(
         &self,
         limits: Limits,
+        from: &str,
         rules: &[&str],
         wanted: impl Fn(&Message) -> bool + Send + Sync + 'static,
     ) -> Result<Signals, DbusError> {
         let live = self.connection(limits)?;
+        let owner: String = ask(&live, limits, DRIVER, "GetNameOwner", &from)?;
+        let is_theirs = move |message: &Message| {
+            let header = message.header();
+            header.sender().is_some_and(|sender| sender.as_str() == owner || sender.as_str() == DRIVER.destination)
+        };
+        let wanted = move |message: &Message| is_theirs(message) && wanted(message);
         let (receiver, subscriber) = live.add_subscriber(MOST_SIGNALS, Box::new(wanted));
         let signals = Signals { receiver, subscriber, live: Arc::clone(&live) };
         for rule in rules {

@@ -224,13 +224,15 @@ fn absent_bus_is_away_and_named() {
 fn lost_connection_is_told_to_subscribers_and_made_anew_by_the_next_call() {
     let mut daemon = Daemon::start();
     let (bus, cancel) = (daemon.bus(), CancelToken::new());
-    let signals = bus.subscribe(within(MINUTE, &cancel), &[OWNERS], |_| false).unwrap();
+    let signals = bus.subscribe(within(MINUTE, &cancel), DRIVER.destination, &[OWNERS], |_| false).unwrap();
     let before = id(&bus).unwrap();
     daemon.restart();
     assert!(matches!(signals.next(within(MINUTE, &cancel), None), Err(DbusError::Closed(_))));
     let after = id(&bus).unwrap();
     assert_ne!(before, after);
-    let signals = bus.subscribe(within(MINUTE, &cancel), &[OWNERS], |message| member(message) == "NameOwnerChanged");
+    let signals = bus.subscribe(within(MINUTE, &cancel), DRIVER.destination, &[OWNERS], |message| {
+        member(message) == "NameOwnerChanged"
+    });
     take(&bus, NAME);
     assert!(signals.unwrap().next(within(MINUTE, &cancel), None).unwrap().is_some(), "the rule was told anew");
 }
@@ -241,8 +243,9 @@ fn each_subscriber_gets_what_it_wants_from_the_call_on() {
     let (bus, cancel) = (daemon.bus(), CancelToken::new());
     let limits = within(MINUTE, &cancel);
     let about = |message: &Message| message.body().deserialize::<(String, String, String)>().unwrap().0;
-    let all = bus.subscribe(limits, &[OWNERS], |message| member(message) == "NameOwnerChanged").unwrap();
-    let one = bus.subscribe(limits, &[OWNERS], move |message| {
+    let all =
+        bus.subscribe(limits, DRIVER.destination, &[OWNERS], |message| member(message) == "NameOwnerChanged").unwrap();
+    let one = bus.subscribe(limits, DRIVER.destination, &[OWNERS], move |message| {
         member(message) == "NameOwnerChanged" && about(message) == "org.example.B"
     });
     let one = one.unwrap();
@@ -265,7 +268,8 @@ fn subscriber_that_does_not_read_loses_signals_is_told_so_and_holds_up_nobody() 
     let daemon = Daemon::start();
     let (bus, cancel) = (daemon.bus(), CancelToken::new());
     let limits = within(MINUTE, &cancel);
-    let signals = bus.subscribe(limits, &[OWNERS], |message| member(message) == "NameOwnerChanged").unwrap();
+    let signals =
+        bus.subscribe(limits, DRIVER.destination, &[OWNERS], |message| member(message) == "NameOwnerChanged").unwrap();
     for _ in 0..=MOST_SIGNALS / 2 {
         take(&bus, NAME);
         give_up(&bus, NAME);
@@ -281,7 +285,7 @@ fn subscriber_that_does_not_read_loses_signals_is_told_so_and_holds_up_nobody() 
 fn connection_ends_with_who_has_it() {
     let daemon = Daemon::start();
     let (bus, cancel) = (daemon.bus(), CancelToken::new());
-    let signals = bus.subscribe(within(MINUTE, &cancel), &[OWNERS], |_| true).unwrap();
+    let signals = bus.subscribe(within(MINUTE, &cancel), DRIVER.destination, &[OWNERS], |_| true).unwrap();
     drop(bus);
     assert!(threads() > 0);
     drop(signals);

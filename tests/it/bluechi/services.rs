@@ -68,7 +68,7 @@ fn controller_and_agents_are_shown_stopped_and_started() {
     assert_eq!((rig.control(STOP, AGENT, ""), rig.control(STOP, AGENT, "main")), (Ok(true), Ok(false)));
     assert_eq!((rig.online(), states(AGENT)), (vec!["worker1".into()], ("inactive".into(), String::new())));
     assert_eq!(rig.manager(CONTROLLER).status, "degraded");
-    let unit = "actioncontroller-lamp_unit.service";
+    let unit = "actioncontroller-test:lamp_unit.service";
     assert_eq!(rig.bluechi.server("main").show(unit, "ActiveState"), "active", "what it has started goes on");
     assert_eq!((rig.control(START, AGENT, ""), rig.control(START, AGENT, "")), (Ok(true), Ok(false)));
     until("the node is back", LIMIT, || (rig.online().len() == 2).then_some(()));
@@ -163,7 +163,7 @@ impl Told {
 #[test]
 fn services_are_watched_on_all_nodes() {
     let rig = Rig::new();
-    let unit = "actioncontroller-lamp_unit.service";
+    let unit = "actioncontroller-test:lamp_unit.service";
     let mut all = Told::open(&rig, "", "");
     // What there is comes first.
     all.until("main bluechi-controller.service active running");
@@ -175,8 +175,14 @@ fn services_are_watched_on_all_nodes() {
     all.until(&format!("worker1 {unit} failed failed"));
     assert!(all.seen.iter().all(|told| told.contains(".service ")), "{:?}", all.seen);
     assert!(one.seen.iter().all(|told| told.starts_with(&format!("worker1 {unit} "))), "{:?}", one.seen);
+    let mut other = Told::open(&rig, "", unit);
     rig.bluechi.lose("worker1");
     all.until("worker1 * inactive agent-offline");
+    other.until("worker1 * inactive agent-offline");
+    rig.bluechi.bring_back("worker1");
+    all.until("worker1 * active agent-online");
+    // Each of its services follows.
+    all.until("worker1 bluechi-agent.service active running");
     rig.bluechi.stop_controller();
     for told in [all, one] {
         let end = told.end();

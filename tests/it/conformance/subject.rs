@@ -195,6 +195,7 @@ impl Subject {
             hostname: none(),
             host_ipc: false,
             host_pid: false,
+            node: String::new(),
             mounts: vec![],
         }
     }

@@ -131,6 +131,7 @@ pub fn container(name: &str, script: &str) -> ContainerConfig {
         hostname: String::new(),
         host_ipc: false,
         host_pid: false,
+        node: String::new(),
         mounts: Vec::new(),
     }
 }
