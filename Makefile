@@ -19,10 +19,10 @@ PACKAGES := cmake g++ pkg-config libssl-dev zlib1g-dev make podman docker.io con
   busybox-static docker-registry iproute2 netavark aardvark-dns iptables procps python3 python3-venv systemd etcd-server \
   etcd-client openssl skopeo dbus
 
-.PHONY: help packages build release demo test fmt lint deny doc unit test-cgroup2 conformance bench install clean
+.PHONY: help packages build release demo test fmt lint deny doc unit conformance bench install clean
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "  Built in $(CARGO_TARGET_DIR) (CARGO_TARGET_DIR)."
 
 packages: ## Install the Debian packages that building and testing need, where they are missing
@@ -73,12 +73,6 @@ unit: $(TOOLS)/nextest $(VENV)/done
 	ACTIONCONTROLLER_PODMAN=5 $(CARGO) nextest run --locked --config-file .ci/nextest.toml \
 	  -E 'binary(it) & test(/podman|end_to_end/)'
 	$(CARGO) test --locked --doc
-
-test-cgroup2: packages $(TOOLS)/nextest ## What needs version 2 of control groups: moves the whole machine there, and back
-	$(CARGO) nextest run --locked --config-file .ci/nextest.toml --no-run
-	root=(); [ "$$(id -u)" = 0 ] || root=(sudo -E); \
-	"$${root[@]}" env ACTIONCONTROLLER_CGROUP2=1 tests/rig/cgroup2.sh $(CARGO) nextest run --locked \
-	  --config-file .ci/nextest.toml --test-threads 1 -E 'binary(it) & test(/^cgroup2::/)'
 
 conformance: packages ## Run the conformance suite and print engine by case
 	tests/rig/criu.sh

@@ -6,7 +6,6 @@
 
 mod bluechi;
 mod bluechi_standin;
-mod cgroup2;
 mod cli;
 mod codegen;
 mod compose;
@@ -20,6 +19,7 @@ mod engines;
 mod etcd;
 mod grpc;
 mod hibernation;
+mod limits;
 mod manifests;
 mod oci;
 mod overdue;

@@ -71,16 +71,13 @@ impl LocalManager {
         let (mut is_missed, mut looked) = (false, Instant::now());
         loop {
             let limits = Limits { deadline: call.deadline.at_most(LOOK), cancel: call.cancel };
-            match signals.next(limits, None).map_err(|error| failure(self.engine, method, error))? {
-                Some(message) => {
-                    let removed = message.body().deserialize::<(u32, OwnedObjectPath, String, String)>();
-                    if let Ok((_, path, _, result)) = removed
-                        && path == job
-                    {
-                        return Ok(JobEnd::of(&result));
-                    }
-                }
-                None => {}
+            let told = signals.next(limits, None).map_err(|error| failure(self.engine, method, error))?;
+            let removed =
+                told.and_then(|told| told.body().deserialize::<(u32, OwnedObjectPath, String, String)>().ok());
+            if let Some((_, path, _, result)) = removed
+                && path == job
+            {
+                return Ok(JobEnd::of(&result));
             }
             if call.deadline.is_over() {
                 return Err(late(method, begun));
