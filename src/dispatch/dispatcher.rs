@@ -388,6 +388,10 @@ impl Service for Dispatcher {
         if let Some(recovery) = self.shared.waiting_recovery(action_id) {
             return ready(Ok(waiting_view(&recovery)));
         }
+        // It may have been queued again between the two looks.
+        if let Some(entry) = self.shared.inflight.find(action_id) {
+            return ready(Ok(entry.view()));
+        }
         let (history, id) = (Arc::clone(&self.history), action_id.to_owned());
         self.readers.store(move |_| {
             let stored = history.stored(&id, Deadline::after(READ_BUDGET))?.ok_or_else(|| unknown(&id))?;

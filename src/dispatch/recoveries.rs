@@ -24,6 +24,19 @@ pub struct Retry {
     pub recovery: Recovery,
 }
 
+/// Recoveries that are tried before an action, until their ends are stored or they wait again.
+struct TriedFirst<'a> {
+    shared: &'a Shared,
+    ids: BTreeSet<String>,
+}
+
+impl Drop for TriedFirst<'_> {
+    fn drop(&mut self) {
+        let mut tried = self.shared.tried_first.lock().unwrap_or_else(PoisonError::into_inner);
+        tried.retain(|recovery| !self.ids.contains(&recovery.intent.request.id));
+    }
+}
+
 impl Shared {
     /// Queues what a crash or a failed undo left; not bound by the lanes' bounds.
     pub fn submit_recovery(&self, recovery: Recovery) {
@@ -65,7 +78,11 @@ impl Shared {
         ended: BTreeSet<String>,
     ) -> Result<BTreeSet<String>> {
         let mut superseded = ended;
-        for recovery in self.take_retries(&loaded.workloads) {
+        let taken = self.take_retries(&loaded.workloads);
+        let ids = taken.iter().map(|recovery| recovery.intent.request.id.clone()).collect();
+        let _tried = TriedFirst { shared: self, ids };
+        let mut taken = taken.into_iter();
+        while let Some(recovery) = taken.next() {
             let context = Context {
                 deadline: entry.deadline,
                 cancel: &entry.token,
@@ -92,6 +109,8 @@ impl Shared {
                         continue;
                     }
                     if !entry.request.parameters.partial {
+                        // The others wait on as they did.
+                        taken.for_each(|recovery| self.retry_later(recovery));
                         return Err(refusal);
                     }
                     // Each workload counts by itself: the others go on.
@@ -111,14 +130,18 @@ impl Shared {
         let concerns = |retry: &Retry| retry.recovery.loaded().workloads.iter().any(|name| workloads.contains(name));
         let (taken, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut *retries).into_iter().partition(concerns);
         *retries = kept;
-        taken.into_iter().map(|retry| retry.recovery).collect()
+        let taken: Vec<_> = taken.into_iter().map(|retry| retry.recovery).collect();
+        // Still under the lock: at no time is one told to be unknown.
+        self.tried_first.lock().unwrap_or_else(PoisonError::into_inner).extend(taken.iter().cloned());
+        taken
     }
 
-    /// The interrupted action of this id, where it waits for its next try.
+    /// The interrupted action of this id, where it waits for its next try, or another action tries it first.
     pub fn waiting_recovery(&self, id: &str) -> Option<Recovery> {
         let retries = self.retries.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_it = |retry: &&Retry| !retry.recovery.is_repair && retry.recovery.intent.request.id == id;
-        retries.iter().find(is_it).map(|retry| retry.recovery.clone())
+        let tried = self.tried_first.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_it = |recovery: &&Recovery| !recovery.is_repair && recovery.intent.request.id == id;
+        retries.iter().map(|retry| &retry.recovery).chain(&*tried).find(is_it).cloned()
     }
 
     pub(super) fn recovered(&self, entry: &Arc<Entry>, recovery: &Recovery, recovered: Recovered) {

@@ -13,7 +13,7 @@ use super::inflight::{Claim, Inflight};
 use super::lanes::{Job, Lanes, Refusal, Work};
 use super::recoveries::{Retry, waits_for_recovery};
 use super::shares::ShareOf;
-use crate::action::{Act, Context, Loaded, PhaseClock, Recovered, SUPERSEDED, refused};
+use crate::action::{Act, Context, Loaded, PhaseClock, Recovered, Recovery, SUPERSEDED, refused};
 use crate::clock::{Clock, Deadline};
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::model::action::{ActionRequest, ActionState, Lane, Outcome};
@@ -54,6 +54,8 @@ pub struct Shared {
     pub budgets: Mutex<Budgets>,
     /// Recoveries that wait for their next try.
     pub retries: Mutex<Vec<Retry>>,
+    /// Recoveries that an action on their workloads tries before it begins.
+    pub(super) tried_first: Mutex<Vec<Recovery>>,
     /// Wakes the janitor for what waits: brought forward after each change of `lanes`, `inflight` and `retries`.
     pub alarm: Alarm,
     /// Told that an action has ended.
@@ -73,6 +75,7 @@ impl Shared {
             clock,
             budgets: Mutex::new(budgets),
             retries: Mutex::default(),
+            tried_first: Mutex::default(),
             alarm: Alarm::new(),
             on_end: None,
             ended: EndedIds::default(),

@@ -236,6 +236,23 @@ fn recovery_that_waits_keeps_its_id_and_its_workload_from_others() {
 }
 
 #[test]
+fn launch_that_is_refused_for_one_recovery_loses_no_other() {
+    let rig = rig(2);
+    rig.act.means("p", loaded("p", &["a", "b"]));
+    rig.act.engine_is_away(true);
+    rig.shared.submit_recovery(recovery("ra", Verb::Launch, "a"));
+    rig.shared.submit_recovery(recovery("rb", Verb::Launch, "b"));
+    until("the first tries", || rig.shared.retries_waiting() == 2 && rig.shared.inflight.count() == 0);
+    let launch = answer(&rig.submit("l", Verb::Launch, "p"));
+    assert_eq!((launch.state, code(&launch)), (ActionState::Refused, "ENGINE_UNAVAILABLE"));
+    for id in ["ra", "rb"] {
+        assert!(rig.shared.waiting_recovery(id).is_some(), "{id} waits on");
+    }
+    assert_eq!(rig.shared.retries_waiting(), 2);
+    assert!(rig.shared.tried_first.lock().unwrap().is_empty());
+}
+
+#[test]
 fn repair_has_an_id_that_no_caller_can_choose() {
     let rig = rig(0);
     let repair = Recovery { is_repair: true, ..recovery("r", Verb::Launch, "w") };

@@ -176,6 +176,7 @@ fn services_are_watched_on_all_nodes() {
     assert!(all.seen.iter().all(|told| told.contains(".service ")), "{:?}", all.seen);
     assert!(one.seen.iter().all(|told| told.starts_with(&format!("worker1 {unit} "))), "{:?}", one.seen);
     let mut other = Told::open(&rig, "", unit);
+    other.until(&format!("worker1 {unit} failed failed"));
     rig.bluechi.lose("worker1");
     all.until("worker1 * inactive agent-offline");
     other.until("worker1 * inactive agent-offline");
