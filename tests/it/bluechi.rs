@@ -246,6 +246,36 @@ fn container_of_a_lost_node_is_told_as_not_well() {
     assert_eq!(told, [EngineEventKind::Started, died, EngineEventKind::Removed], "the loss is no end");
 }
 
+#[test]
+fn start_that_fails_is_no_start_and_no_end_for_who_watches() {
+    let alone = Alone::new();
+    let events = alone.adapter.watch_events(&alone.call()).unwrap();
+    // Whoever watches looks as soon as anything changes.
+    let (told, watched) = crossbeam_channel::unbounded();
+    thread::scope(|scope| {
+        // Also where something is not as it should be.
+        let _end = Ends(&alone.cancel);
+        scope.spawn(move || events.map_while(Result::ok).try_for_each(|event| told.send(event.kind)));
+        for node in ["main", "worker1"].into_iter().cycle().take(10) {
+            let id = alone.create(&on(node).replace("ExecStart=/bin/sh", "ExecStart=/nowhere/sh"));
+            assert!(alone.adapter.start_container(&alone.call(), &id).is_err());
+            assert_eq!(alone.status(&id), ContainerStatus::Created, "{node}");
+            assert_eq!(alone.adapter.remove_container(&alone.call(), &id, false), Ok(Change::Changed));
+            let next = || watched.recv_timeout(LIMIT).unwrap();
+            assert_eq!([next(), next()], [EngineEventKind::Created, EngineEventKind::Removed], "{node}");
+        }
+    });
+}
+
+/// Ends streams when it is dropped.
+struct Ends<'a>(&'a CancelToken);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.cancel("all is read");
+    }
+}
+
 /// Takes two seconds to start.
 fn slow(node: &str) -> String {
     on(node).replace("Type=exec\n", "Type=exec\nExecStartPre=/bin/sleep 2\n")
@@ -307,7 +337,6 @@ fn job_that_vanishes_with_its_node_is_judged_by_the_unit() {
     // No JobRemoved ever comes; the unit goes on in systemd.
     let started = start_while(&mut alone, &id, |bluechi| {
         bluechi.lose("main");
-        thread::sleep(Duration::from_millis(500));
         bluechi.bring_back("main");
     });
     assert_eq!(started, Ok(Change::Changed));

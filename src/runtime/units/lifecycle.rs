@@ -1,6 +1,7 @@
 //! The life of a container: created, started, signalled, frozen, stopped, removed.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use uuid::Uuid;
@@ -88,10 +89,14 @@ impl<M: UnitManager> Engine<M> {
         let end = record.last_end();
         let is_known = end.is_some();
         let properties = self.manager.properties(call, &unit)?;
-        if record.run.as_ref().is_some_and(|run| !run.has_begun) && status::is_at_rest(&properties) {
-            return Ok(record.before());
-        }
         let seen = status::seen(&properties, end);
+        if record.run.as_ref().is_some_and(|run| !run.has_begun) {
+            // Of one that fails in the middle of its start nobody is to hear that it ran and ended.
+            let is_starting = || self.starting.lock().unwrap_or_else(PoisonError::into_inner).contains(&record.id);
+            if status::is_at_rest(&properties) || (!seen.status.is_live() && is_starting()) {
+                return Ok(record.before());
+            }
+        }
         if let (ContainerStatus::Exited { code, oom }, Some(run), false) = (&seen.status, &record.run, is_known) {
             let finished_ms = if seen.finished_ms == 0 { now_ms() } else { seen.finished_ms };
             let end = End { started_ms: run.started_ms, code: *code, oom: *oom, finished_ms };
@@ -168,6 +173,7 @@ impl<M: UnitManager> Engine<M> {
             return Ok(());
         }
         let text = self.text(record)?;
+        let _starting = Starting::of(&self.starting, &record.id);
         self.forget_run(call, &unit)?;
         let boot = if unit.is_here() { boot() } else { String::new() };
         let run = Run { boot, started_ms: now_ms(), has_begun: false };
@@ -403,6 +409,25 @@ impl<M: UnitManager> Engine<M> {
         properties.extend(limits.memory_reservation.map(|bytes| ("MemoryLow", value(bytes))));
         properties.extend(limits.pids.map(|most| ("TasksMax", value(most))));
         self.manager.set_properties(call, unit, &properties)
+    }
+}
+
+/// A start that is under way, until it is dropped.
+struct Starting<'a> {
+    all: &'a Mutex<BTreeSet<String>>,
+    id: &'a str,
+}
+
+impl<'a> Starting<'a> {
+    fn of(all: &'a Mutex<BTreeSet<String>>, id: &'a str) -> Self {
+        all.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
+        Self { all, id }
+    }
+}
+
+impl Drop for Starting<'_> {
+    fn drop(&mut self) {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).remove(self.id);
     }
 }
 

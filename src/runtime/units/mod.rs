@@ -26,6 +26,7 @@ mod record;
 pub mod status;
 pub mod text;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -55,6 +56,8 @@ struct Engine<M: UnitManager> {
     volumes: Volumes,
     subscribers: Subscribers,
     capabilities: Mutex<RuntimeCapabilities>,
+    /// The ids of containers whose start is under way in this process, so that what is seen of it is not its end yet.
+    starting: Mutex<BTreeSet<String>>,
 }
 
 impl<M: UnitManager> Units<M> {
@@ -66,6 +69,7 @@ impl<M: UnitManager> Units<M> {
             volumes: Volumes::open(&config.dir.join("volumes"), &config.node)?,
             subscribers: Subscribers::default(),
             capabilities: Mutex::default(),
+            starting: Mutex::default(),
             node: config.node,
         })))
     }
