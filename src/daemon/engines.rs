@@ -16,6 +16,7 @@ use crate::runtime::podman::{Podman, PodmanConfig};
 use crate::runtime::registry::EngineRegistry;
 use crate::runtime::sim::SimRuntime;
 use crate::runtime::systemd::{Systemd, SystemdConfig};
+use crate::runtime::units::socket_of;
 use crate::transport::channel::ChannelThreads;
 
 /// The engines that are on.
@@ -113,7 +114,7 @@ pub(super) fn governing_paths(config: &Config) -> Vec<PathBuf> {
     let runtimes = &config.runtimes;
     let (oci, systemd, bluechi) = (oci_config(config), systemd_config(config), bluechi_config(config));
     let sockets = [&runtimes.podman.socket, &runtimes.docker.socket, &runtimes.containerd.socket].map(PathBuf::clone);
-    let buses = [systemd.socket(), bluechi.socket()].into_iter().flatten();
+    let buses = [&systemd.bus, &bluechi.bus].into_iter().filter_map(|bus| socket_of(bus));
     // systemd's own socket, on which root is asked no further; agents' way to BlueChi's controller, and who may call.
     let always = ["/run/systemd/private", "/etc/systemd", "/run/bluechi", "/etc/bluechi"].map(PathBuf::from);
     let others = [oci.network_dir(), oci.run_dir, systemd.unit_dir, bluechi.unit_dir];

@@ -18,7 +18,7 @@ use crate::model::resources::Resources;
 use crate::runtime::adapter::{Call, ContainerConfig, RtResult, RuntimeCapabilities, RuntimeError, unsupported};
 use crate::runtime::nodes::ServiceState;
 use crate::runtime::shared::calls::late;
-use crate::runtime::units::answers::{JobEnd, failure, garbled};
+use crate::runtime::units::answers::{JobEnd, failure, garbled, limits};
 use crate::runtime::units::files::UnitFiles;
 use crate::runtime::units::manager::{Answers, Changes, Told, Unit, UnitManager};
 use crate::runtime::units::status::{number, text};
@@ -34,7 +34,6 @@ const CONTROLLER: Target<'static> =
     Target { destination: NAME, path: OBJECT, interface: "org.eclipse.bluechi.Controller" };
 const NODE: &str = "org.eclipse.bluechi.Node";
 const MONITOR: &str = "org.eclipse.bluechi.Monitor";
-const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 
 /// Interfaces of systemd's.
 const UNIT: &str = "org.freedesktop.systemd1.Unit";
@@ -113,19 +112,20 @@ impl Controller {
     }
 
     fn get(&self, call: &Call, path: &str, interface: &str, property: &str) -> Result<OwnedValue, DbusError> {
-        let target = Target { destination: NAME, path, interface: PROPERTIES };
-        self.bus.call(limits(call), target, "Get", &(interface, property))
+        self.bus.property(limits(call), Target { destination: NAME, path, interface }, property)
+    }
+
+    /// Whether the node's agent is connected; fails where the node is not known.
+    pub(super) fn is_online(&self, call: &Call, node: &str) -> RtResult<bool> {
+        let status = self.get(call, &node_path(node), NODE, "Status");
+        let status = status.map_err(|error| node_failure(node, "Status", error))?;
+        let status = String::try_from(status).map_err(|error| garbled(ENGINE, "Status", &error))?;
+        Ok(status == "online")
     }
 
     /// Fails where the node is not known, or is away.
-    pub(super) fn check_node(&self, call: &Call, node: &str) -> RtResult<()> {
-        let status = self.get(call, &node_path(node), NODE, "Status");
-        let status = status.map_err(|error| node_failure(node, "Status", error))?;
-        match String::try_from(status) {
-            Ok(status) if status == "online" => Ok(()),
-            Ok(status) => Err(away(node, &format!("is {status}"))),
-            Err(error) => Err(garbled(ENGINE, "Status", &error)),
-        }
+    fn check_node(&self, call: &Call, node: &str) -> RtResult<()> {
+        if self.is_online(call, node)? { Ok(()) } else { Err(away(node, "is offline")) }
     }
 
     /// Its own status: `up`, `degraded` or `down`.
@@ -170,8 +170,8 @@ impl Controller {
             signals.call(limits(call), target, method, &(unit.name.as_str(), "replace"));
         if let Err(error) = job {
             // It may be gone before it has answered.
-            return match self.check_node(call, &unit.node) {
-                Err(RuntimeError::EngineNotAvailable { reason, .. }) if reason.ends_with("is offline") => Ok(()),
+            return match self.is_online(call, &unit.node) {
+                Ok(false) => Ok(()),
                 _ => Err(node_failure(&unit.node, method, error)),
             };
         }
@@ -580,10 +580,6 @@ pub(super) fn pause(call: &Call, op: &str, time: Duration) -> RtResult<()> {
         Urge::Cancel => Err(RuntimeError::Cancelled { op: op.to_owned() }),
         _ => Ok(()),
     }
-}
-
-pub(super) fn limits<'a>(call: &'a Call) -> Limits<'a> {
-    Limits { deadline: call.deadline, cancel: call.cancel }
 }
 
 fn node_path(node: &str) -> String {

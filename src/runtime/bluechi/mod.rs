@@ -19,9 +19,9 @@ use std::path::PathBuf;
 
 pub use self::controller::Controller;
 pub use self::services::{Services, ServicesConfig};
-use super::adapter::{RtResult, RuntimeError};
-use super::units::{Units, UnitsConfig};
-use crate::transport::dbus::{Address, Bus, SYSTEM_BUS};
+use super::adapter::RtResult;
+use super::units::{Units, UnitsConfig, bus_at};
+use crate::transport::dbus::SYSTEM_BUS;
 
 /// The engine's name.
 const ENGINE: &str = "bluechi";
@@ -53,21 +53,13 @@ impl Default for BluechiConfig {
     }
 }
 
-impl BluechiConfig {
-    /// The path of the bus's socket, where it has one.
-    pub fn socket(&self) -> Option<PathBuf> {
-        self.bus.parse::<Address>().ok()?.path().map(PathBuf::from)
-    }
-}
-
 /// The adapter for BlueChi.
 pub type Bluechi = Units<Controller>;
 
 impl Bluechi {
     /// Opens what is kept. Whether the controller answers is told by the probe.
     pub fn open(config: BluechiConfig) -> RtResult<Self> {
-        let invalid = |why: String| RuntimeError::InvalidSpec { reason: format!("bus: {why}") };
-        let bus = Bus::new(config.bus.parse().map_err(invalid)?);
+        let bus = bus_at(&config.bus)?;
         let controller = Controller::new(bus, &config);
         Units::over(controller, UnitsConfig { node: config.node, dir: config.dir })
     }

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::controller::{Controller, Listed, OBJECT, Watched, limits, pause};
+use super::controller::{Controller, Listed, OBJECT, Watched, pause};
 use super::{BluechiConfig, ENGINE};
 use crate::clock::Deadline;
 use crate::runtime::adapter::{BlockingStream, Call, Change, NoProgress, RtResult, RuntimeError};
@@ -17,14 +17,16 @@ use crate::runtime::nodes::{
     ServiceState,
 };
 use crate::runtime::shared::calls::late;
-use crate::runtime::units::answers::failure;
+use crate::runtime::units::answers::{failure, limits};
+use crate::runtime::units::bus_at;
 use crate::runtime::units::local::LocalManager;
 use crate::runtime::units::manager::{Unit, UnitManager};
 use crate::runtime::units::status::{has_job, text};
-use crate::transport::dbus::{Bus, OwnedValue, Target};
+use crate::transport::dbus::Target;
 
 /// The agent on its node's bus.
-const AGENT: &str = "org.eclipse.bluechi.Agent";
+const ITS_AGENT: Target<'static> =
+    Target { destination: "org.eclipse.bluechi.Agent", path: OBJECT, interface: "org.eclipse.bluechi.Agent" };
 
 /// Between two looks at an agent or a node that is to come or go.
 const POLL: Duration = Duration::from_millis(100);
@@ -46,9 +48,8 @@ pub struct ServicesConfig {
 /// BlueChi's services.
 pub struct Services {
     controller: Arc<Controller>,
+    /// This node's systemd; its agent is on the same bus.
     systemd: LocalManager,
-    /// The bus of this node's systemd, on which its agent is as well.
-    bus: Bus,
     /// What BlueChi calls this node.
     own: String,
     settings: ServicesConfig,
@@ -66,12 +67,9 @@ fn unit_of(manager: ServiceManager) -> Unit {
 impl Services {
     /// Those of BlueChi as configured.
     pub fn open(config: &BluechiConfig, settings: ServicesConfig) -> RtResult<Self> {
-        let invalid = |why: String| RuntimeError::InvalidSpec { reason: format!("bus: {why}") };
-        let bus = |text: &str| text.parse().map(Bus::new).map_err(invalid);
         Ok(Self {
-            controller: Arc::new(Controller::new(bus(&config.bus)?, config)),
-            systemd: LocalManager::new(ENGINE, bus(&settings.systemd_bus)?, config.unit_dir.clone()),
-            bus: bus(&settings.systemd_bus)?,
+            controller: Arc::new(Controller::new(bus_at(&config.bus)?, config)),
+            systemd: LocalManager::new(ENGINE, bus_at(&settings.systemd_bus)?, config.unit_dir.clone()),
             own: config.own.clone(),
             settings,
         })
@@ -94,9 +92,8 @@ impl Services {
 
     /// A property of this node's agent.
     fn agent(&self, call: &Call, property: &str) -> RtResult<String> {
-        let target = Target { destination: AGENT, path: OBJECT, interface: "org.freedesktop.DBus.Properties" };
-        let asked: Result<OwnedValue, _> = self.bus.call(limits(call), target, "Get", &(AGENT, property));
-        let value = asked.map_err(|error| failure(ENGINE, property, error))?;
+        let read = self.systemd.bus().property(limits(call), ITS_AGENT, property);
+        let value = read.map_err(|error| failure(ENGINE, property, error))?;
         Ok(String::try_from(value).unwrap_or_default())
     }
 
@@ -150,9 +147,9 @@ impl Services {
         if present == self.settings.controller_address {
             return Ok(Change::Unchanged);
         }
-        let target = Target { destination: AGENT, path: OBJECT, interface: AGENT };
+        let bus = self.systemd.bus();
         let switched: Result<(), _> =
-            self.bus.call(limits(call), target, "SwitchController", &self.settings.controller_address);
+            bus.call(limits(call), ITS_AGENT, "SwitchController", &self.settings.controller_address);
         switched.map_err(|error| failure(ENGINE, "SwitchController", error))?;
         Ok(Change::Changed)
     }
@@ -160,11 +157,7 @@ impl Services {
     /// Has another node's agent stop or restart itself.
     fn control_there(&self, call: &Call, order: &ManagerOrder) -> RtResult<Change> {
         let node = &order.node;
-        let is_online = match self.controller.check_node(call, node) {
-            Ok(()) => true,
-            Err(RuntimeError::EngineNotAvailable { reason, .. }) if reason.ends_with("is offline") => false,
-            Err(error) => return Err(error),
-        };
+        let is_online = self.controller.is_online(call, node)?;
         let method = match (order.verb, is_online) {
             (ManagerVerb::Start, true) | (ManagerVerb::Stop, false) => return Ok(Change::Unchanged),
             (ManagerVerb::Start | ManagerVerb::Restart, false) => {
@@ -225,11 +218,8 @@ impl NodeServices for Services {
 
     fn watch(&self, call: &Call, filter: &ServiceFilter) -> RtResult<BlockingStream<ServiceState>> {
         if !filter.node.is_empty() {
-            // One that is away is told of once it is back.
-            match self.controller.check_node(call, &filter.node) {
-                Err(RuntimeError::EngineNotAvailable { reason, .. }) if reason.ends_with("is offline") => {}
-                other => other?,
-            }
+            // It has to be known. One that is away is told of once it is back.
+            self.controller.is_online(call, &filter.node)?;
         }
         let node = if filter.node.is_empty() { "*" } else { &filter.node };
         let unit = if filter.unit.is_empty() { "*" } else { &filter.unit };

@@ -8,10 +8,10 @@
 
 use std::path::PathBuf;
 
-use super::adapter::{RtResult, RuntimeError};
+use super::adapter::RtResult;
 use super::units::local::LocalManager;
-use super::units::{Units, UnitsConfig};
-use crate::transport::dbus::{Address, Bus, SYSTEM_BUS};
+use super::units::{Units, UnitsConfig, bus_at};
+use crate::transport::dbus::SYSTEM_BUS;
 
 /// The engine's name.
 const ENGINE: &str = "systemd";
@@ -40,21 +40,13 @@ impl Default for SystemdConfig {
     }
 }
 
-impl SystemdConfig {
-    /// The path of the bus's socket, where it has one.
-    pub fn socket(&self) -> Option<PathBuf> {
-        self.bus.parse::<Address>().ok()?.path().map(PathBuf::from)
-    }
-}
-
 /// The adapter for the node's systemd.
 pub type Systemd = Units<LocalManager>;
 
 impl Systemd {
     /// Opens what is kept. Whether systemd answers is told by the probe.
     pub fn open(config: SystemdConfig) -> RtResult<Self> {
-        let invalid = |why: String| RuntimeError::InvalidSpec { reason: format!("bus: {why}") };
-        let bus = Bus::new(config.bus.parse().map_err(invalid)?);
+        let bus = bus_at(&config.bus)?;
         Units::over(LocalManager::new(ENGINE, bus, config.unit_dir), UnitsConfig { node: config.node, dir: config.dir })
     }
 }

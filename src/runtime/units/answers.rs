@@ -1,10 +1,15 @@
-//! How requests about units fail, and how jobs end.
+//! What requests about units may take, how they fail, and how jobs end.
 
 use std::fmt::Display;
 
 use super::status::{has_run, is_at_rest, number, text};
-use crate::runtime::adapter::{RtResult, RuntimeError};
-use crate::transport::dbus::{DbusError, Properties};
+use crate::runtime::adapter::{Call, RtResult, RuntimeError};
+use crate::transport::dbus::{DbusError, Limits, Properties};
+
+/// What ends a request that is for this call.
+pub fn limits<'a>(call: &'a Call) -> Limits<'a> {
+    Limits { deadline: call.deadline, cancel: call.cancel }
+}
 
 /// What a failure of the wire, or a refusal, means for a call to this engine.
 pub fn failure(engine: &str, op: &str, error: DbusError) -> RuntimeError {

@@ -10,7 +10,7 @@ use crossbeam_channel::Receiver;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::answers::{JobEnd, failure, garbled};
+use super::answers::{JobEnd, failure, garbled, limits};
 use super::files::UnitFiles;
 use super::manager::{Answers, Changes, Told, Unit, UnitManager};
 use super::{groups, name_of_path, path_element, unit_of};
@@ -21,15 +21,14 @@ use crate::model::resources::Resources;
 use crate::runtime::adapter::{Call, ContainerConfig, RtResult, RuntimeCapabilities, RuntimeError};
 use crate::runtime::shared::calls::late;
 use crate::transport::dbus::{
-    Bus, DRIVER, DbusError, Limits, Message, OwnedObjectPath, OwnedValue, Properties, Signals, Target, Value, member,
-    path, zvariant,
+    Bus, DRIVER, DbusError, Limits, Message, OwnedObjectPath, OwnedValue, PROPERTIES, Properties, Signals, Target,
+    Value, member, path, zvariant,
 };
 
 const NAME: &str = "org.freedesktop.systemd1";
 const OBJECT: &str = "/org/freedesktop/systemd1";
 const MANAGER: Target<'static> =
     Target { destination: NAME, path: OBJECT, interface: "org.freedesktop.systemd1.Manager" };
-const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 
 /// Between two looks whether a job is still there.
 const LOOK: Duration = Duration::from_secs(1);
@@ -57,6 +56,11 @@ impl LocalManager {
     /// The one on this bus, that looks for units in this folder. Errors are the engine's of this name.
     pub fn new(engine: &'static str, bus: Bus, unit_dir: PathBuf) -> Self {
         Self { engine, bus, files: UnitFiles::new(unit_dir) }
+    }
+
+    /// The bus that it is on.
+    pub fn bus(&self) -> &Bus {
+        &self.bus
     }
 
     /// Starts or stops the unit and waits for the job's end.
@@ -116,7 +120,8 @@ impl LocalManager {
     }
 
     fn get(&self, call: &Call, path: &str, interface: &str, property: &str) -> RtResult<OwnedValue> {
-        self.ask_of(call, Target { destination: NAME, path, interface: PROPERTIES }, "Get", &(interface, property))
+        let read = self.bus.property(limits(call), Target { destination: NAME, path, interface }, property);
+        read.map_err(|error| failure(self.engine, property, error))
     }
 
     fn ask<B, A>(&self, call: &Call, member: &str, body: &B) -> RtResult<A>
@@ -272,8 +277,4 @@ impl Changes for Watched {
         }
         Ok(name_of_path(&path(&signal)).map_or(Told::Any, Told::Unit))
     }
-}
-
-fn limits<'a>(call: &'a Call) -> Limits<'a> {
-    Limits { deadline: call.deadline, cancel: call.cancel }
 }

@@ -33,8 +33,9 @@ use std::sync::{Arc, Mutex};
 use self::events::Subscribers;
 use self::manager::UnitManager;
 use self::record::Records;
-use super::adapter::{RtResult, RuntimeCapabilities};
+use super::adapter::{RtResult, RuntimeCapabilities, RuntimeError};
 use super::shared::volumes::Volumes;
+use crate::transport::dbus::{Address, Bus};
 
 /// What an engine of units keeps, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +80,17 @@ impl<M: UnitManager> Engine<M> {
     fn name(&self) -> &'static str {
         self.manager.engine()
     }
+}
+
+/// The bus there: the path of its socket, or an address as D-Bus writes them.
+pub fn bus_at(address: &str) -> RtResult<Bus> {
+    let invalid = |why: String| RuntimeError::InvalidSpec { reason: format!("bus: {why}") };
+    address.parse().map(Bus::new).map_err(invalid)
+}
+
+/// The path of that bus's socket, where it has one.
+pub fn socket_of(address: &str) -> Option<PathBuf> {
+    address.parse::<Address>().ok()?.path().map(PathBuf::from)
 }
 
 /// What the names of all units that are ours begin with.

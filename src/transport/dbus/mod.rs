@@ -41,6 +41,9 @@ const MOST_SIGNALS: usize = 1024;
 pub const DRIVER: Target<'static> =
     Target { destination: "org.freedesktop.DBus", path: "/org/freedesktop/DBus", interface: "org.freedesktop.DBus" };
 
+/// Properties of objects, and their changes.
+pub const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
+
 /// How a call fails.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DbusError {
@@ -116,6 +119,11 @@ impl Bus {
         A: DeserializeOwned + Type,
     {
         ask(&*self.connection(limits)?, limits, target, member, body)
+    }
+
+    /// Reads a property of the target's.
+    pub fn property(&self, limits: Limits, target: Target, name: &str) -> Result<OwnedValue, DbusError> {
+        self.call(limits, Target { interface: PROPERTIES, ..target }, "Get", &(target.interface, name))
     }
 
     /// The signals of the bus itself and of who has the name `from` that fit one of the rules and that `wanted` takes, from
