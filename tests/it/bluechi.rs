@@ -19,6 +19,8 @@ use actioncontroller::runtime::adapter::{
 };
 use actioncontroller::runtime::bluechi::Bluechi;
 
+use nix::sys::signal::Signal;
+
 use crate::support::bluechi::BluechiStandIn;
 use crate::support::daemon::{DaemonProcess, launch, on_target, options, pod, with_sim};
 use crate::support::rig::{BUSYBOX, container};
@@ -274,6 +276,28 @@ impl Drop for Ends<'_> {
     fn drop(&mut self) {
         self.0.cancel("all is read");
     }
+}
+
+#[test]
+fn node_that_is_silent_delays_the_list_of_others_once() {
+    let alone = Alone::new();
+    let call = alone.call();
+    for (name, node) in [("a", "worker1"), ("b", "worker1"), ("c", "worker1"), ("here", "main")] {
+        let config = ContainerConfig { name: name.to_owned(), ..alone.config(&on(node)) };
+        let id = alone.adapter.create_container(&call, &config).unwrap().id;
+        assert_eq!(alone.adapter.start_container(&call, &id), Ok(Change::Changed));
+    }
+    // As a machine that lost its power: nobody has noticed yet.
+    alone.bluechi.server("worker1").signal(Signal::SIGSTOP);
+    let begun = Instant::now();
+    let all = alone.adapter.list_containers(&call, &ListFilter { all: true, ..ListFilter::default() }).unwrap();
+    let took = begun.elapsed();
+    alone.bluechi.server("worker1").signal(Signal::SIGCONT);
+    let told: Vec<_> = all.into_iter().map(|found| (found.name, found.status)).collect();
+    let expected =
+        [("a", Health::Unhealthy), ("b", Health::Unhealthy), ("c", Health::Unhealthy), ("here", Health::None)];
+    assert_eq!(told, expected.map(|(name, health)| (name.to_owned(), running(health))));
+    assert!(took < Duration::from_millis(2_500), "{took:?} for a second of one node");
 }
 
 /// Takes two seconds to start.

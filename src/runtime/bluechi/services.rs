@@ -28,6 +28,9 @@ use crate::transport::dbus::Target;
 const ITS_AGENT: Target<'static> =
     Target { destination: "org.eclipse.bluechi.Agent", path: OBJECT, interface: "org.eclipse.bluechi.Agent" };
 
+/// How long each of those may take who are asked for the nodes: one that hangs leaves the others their time.
+const ASK: Duration = Duration::from_secs(2);
+
 /// Between two looks at an agent or a node that is to come or go.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -179,8 +182,9 @@ impl Services {
 
 impl NodeServices for Services {
     fn nodes(&self, call: &Call) -> RtResult<ServiceNodes> {
-        let managers = [ServiceManager::Controller, ServiceManager::Agent].map(|manager| self.state(call, manager));
-        let listed = self.controller.list_nodes(call);
+        let soon = || Call { deadline: call.deadline.at_most(ASK), ..*call };
+        let managers = [ServiceManager::Controller, ServiceManager::Agent].map(|manager| self.state(&soon(), manager));
+        let listed = self.controller.list_nodes(&soon());
         let (nodes, problem) = match listed {
             Ok(listed) => (listed, String::new()),
             Err(error) => (Vec::new(), error.to_string()),

@@ -4,7 +4,7 @@
 //! Each note and look compares a container's start and state with those before, so that an end is told once for each start,
 //! however many signals come of it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -114,17 +114,20 @@ impl<M: UnitManager> Watch<M> {
         // How they ended has been noted before they were gone.
         self.read_notes()?;
         gone.iter().for_each(|id| self.tell_gone(id));
+        // One that is silent costs its time once.
+        let mut away = BTreeSet::new();
         for id in all.keys() {
             // It may have gone meanwhile, or been started.
             let Some(record) = self.engine.records.find(id) else { continue };
-            if self.known.contains_key(&record.id) && !is_wanted(&record.unit()) {
+            let unit = record.unit();
+            if (self.known.contains_key(&record.id) && !is_wanted(&unit)) || away.contains(&unit.node) {
                 continue;
             }
             let bound = if self.engine.manager.has_nodes() { NODE_BUDGET } else { LOOK };
             match self.engine.see(&Call { deadline: call.deadline.at_most(bound), ..call }, &record) {
                 Ok(seen) => self.compare(record, seen.status),
                 // Its node alone is away, and what it was is not known to be otherwise.
-                Err(error) if self.engine.is_node_away(&call, &error) => {}
+                Err(error) if self.engine.is_node_away(&call, &error) => drop(away.insert(unit.node)),
                 Err(error) => return Err(error),
             }
         }

@@ -309,16 +309,26 @@ impl<M: UnitManager> Engine<M> {
 
     /// The container in full. One of a node that is away is told as it was last known, and as not well: what becomes of it
     /// there is not seen, and it has not ended for that.
-    fn instance_or_last(&self, call: &Call, record: &Record) -> RtResult<ContainerInstance> {
+    /// `away` are the nodes that were found so: one that is silent costs its time once.
+    fn instance_or_last(
+        &self,
+        call: &Call,
+        record: &Record,
+        away: &mut BTreeSet<String>,
+    ) -> RtResult<ContainerInstance> {
         if !self.manager.has_nodes() {
             return self.instance(call, record);
         }
-        let bounded = Call { deadline: call.deadline.at_most(NODE_BUDGET), ..*call };
-        let away = match self.instance(&bounded, record) {
-            Err(error) if self.is_node_away(call, &error) => error,
-            other => return other,
-        };
-        log::debug!("container '{}' is told as it was last known: {away}", record.config.name);
+        if !away.contains(&record.node) {
+            let bounded = Call { deadline: call.deadline.at_most(NODE_BUDGET), ..*call };
+            match self.instance(&bounded, record) {
+                Err(error) if self.is_node_away(call, &error) => {
+                    log::debug!("containers of node '{}' are told as they were last known: {error}", record.node);
+                    away.insert(record.node.clone());
+                }
+                other => return other,
+            }
+        }
         let seen = match &record.run {
             Some(run) if run.has_begun => {
                 record.last_end().unwrap_or_else(|| Seen::of(ContainerStatus::Running { health: Health::Unhealthy }))
@@ -331,11 +341,11 @@ impl<M: UnitManager> Engine<M> {
     /// The containers that fit, by creation time, then id.
     pub(super) fn list(&self, call: &Call, filter: &ListFilter) -> RtResult<Vec<ContainerInstance>> {
         self.manager.check(call)?;
-        let mut found = Vec::new();
+        let (mut found, mut away) = (Vec::new(), BTreeSet::new());
         for record in self.records.all() {
             let labels = &record.config.labels;
             if filter.labels.iter().all(|(key, value)| labels.get(key) == Some(value)) {
-                found.push(self.instance_or_last(call, &record)?);
+                found.push(self.instance_or_last(call, &record, &mut away)?);
             }
         }
         found.retain(|instance| filter.all || instance.status.is_live());

@@ -126,6 +126,19 @@ fn nobody_stops_the_controller_where_that_is_not_allowed() {
     assert!(!refused.status.success() && rig.online().len() == 2, "{refused:?}");
 }
 
+#[test]
+fn controller_that_hangs_is_told_beside_an_agent_that_does_not() {
+    let rig = Rig::new();
+    rig.bluechi.hang(true);
+    let found = rig.nodes();
+    assert!(found.nodes.is_empty() && found.problem.contains("ListNodes"), "{found:?}");
+    let states: Vec<_> =
+        found.managers.iter().map(|manager| (manager.active.as_str(), manager.status.as_str())).collect();
+    assert_eq!(states, [("active", ""), ("active", "online")]);
+    rig.bluechi.hang(false);
+    assert_eq!(rig.nodes().nodes.len(), 2);
+}
+
 /// The states of services as a monitor tells them.
 struct Told {
     stream: ClientSStreamReceiver<ServiceState>,

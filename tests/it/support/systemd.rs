@@ -11,6 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use actioncontroller::runtime::systemd::{Systemd, SystemdConfig};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use super::rig::{START_LIMIT, busybox_tree};
 use super::wait::until;
 
@@ -125,6 +128,12 @@ impl SystemdServer {
     /// The rig's folder.
     pub fn files(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// Sends a signal to it alone.
+    pub fn signal(&self, signal: Signal) {
+        let pid = self.child.as_ref().expect("it runs").id();
+        kill(Pid::from_raw(i32::try_from(pid).expect("a pid")), signal).expect("it is there");
     }
 
     /// Ends it with all that it runs.
