@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use nix::sys::signal::Signal;
 
 use crate::runtime::adapter::{RtResult, RuntimeError, unsupported};
-use crate::runtime::units::text::{is_true, settings};
+use crate::runtime::units::text::{Setting, is_true, settings};
 use crate::transport::dbus::Value;
 
 /// How a setting's value is read, and what type it has.
@@ -122,22 +122,21 @@ struct Given {
 
 /// The properties of a transient unit with this text. It is kept after its end, as a unit with a file of ours is.
 pub(super) fn properties(engine: &str, text: &str) -> RtResult<Vec<Property>> {
-    let joined = joined(text);
     let mut given = Given::default();
-    for (section, key, value) in settings(&joined) {
+    for Setting { section, key, value } in settings(text) {
         // How it is enabled, and what is none of systemd's.
         if section == "Install" || section.starts_with("X-") || key.starts_with("X-") {
             continue;
         }
         // What is refused elsewhere is `Restart=` with a value.
-        if (section, key) == ("Service", "Restart") {
+        if (section.as_str(), key.as_str()) == ("Service", "Restart") {
             continue;
         }
-        let known = SETTINGS.iter().find(|(of, name, _, _)| (*of, *name) == (section, key));
+        let known = SETTINGS.iter().find(|(of, name, _, _)| *of == section && *name == key);
         let Some((_, _, property, kind)) = known else {
             return Err(unsupported(engine, format!("{key}= of [{section}] on another node")));
         };
-        set(&mut given, property, *kind, value)
+        set(&mut given, property, *kind, &value)
             .map_err(|why| RuntimeError::InvalidSpec { reason: format!("unit: {key}={value}: {why}") })?;
     }
     if !given.commands.contains_key("ExecStart") {
@@ -148,21 +147,6 @@ pub(super) fn properties(engine: &str, text: &str) -> RtResult<Vec<Property>> {
     all.extend(given.words.into_iter().map(|(name, words)| (name, Value::from(words))));
     all.extend(given.commands.into_iter().map(|(name, commands)| (name, Value::from(commands))));
     Ok(all)
-}
-
-/// The text with its lines that go on joined, and without comments, of which no line goes on.
-fn joined(text: &str) -> String {
-    let mut all = String::new();
-    for line in text.lines() {
-        let trimmed = line.trim();
-        if trimmed.starts_with(['#', ';']) {
-            continue;
-        }
-        let rest = line.trim_end().strip_suffix('\\');
-        all.push_str(rest.unwrap_or(line));
-        all.push(if rest.is_some() { ' ' } else { '\n' });
-    }
-    all
 }
 
 /// Sets a property. What is empty takes back what was given before.

@@ -65,12 +65,12 @@ pub fn unit(engine: &str, config: &ContainerConfig, binds: &[Bind]) -> RtResult<
 /// Whether what the first process leaves behind ends with it: so it is with containers, and with units that do not say
 /// otherwise. systemd itself leaves it alone where it keeps the unit.
 pub fn ends_with_its_first_process(config: &ContainerConfig) -> bool {
-    let is_otherwise = |(section, key, value): (&str, &str, &str)| match (section, key) {
-        ("Service", "RemainAfterExit") => is_true(value),
-        ("Service", "KillMode") => matches!(value, "none" | "process"),
+    let is_otherwise = |setting: &Setting| match (setting.section.as_str(), setting.key.as_str()) {
+        ("Service", "RemainAfterExit") => is_true(&setting.value),
+        ("Service", "KillMode") => matches!(setting.value.as_str(), "none" | "process"),
         _ => false,
     };
-    !settings(&config.spec.unit).any(is_otherwise)
+    !settings(&config.spec.unit).iter().any(is_otherwise)
 }
 
 /// A truth as systemd writes it.
@@ -165,36 +165,60 @@ fn check_text(engine: &str, config: &ContainerConfig) -> RtResult<()> {
     if let Some((_, what)) = beside.into_iter().find(|(is_refused, _)| *is_refused) {
         return Err(unsupported(engine, format!("a unit with {what} beside it")));
     }
-    let has_service = settings(&spec.unit).any(|(section, _, _)| section == "Service");
-    if !has_service {
+    let settings = settings(&spec.unit);
+    if !settings.iter().any(|setting| setting.section == "Service") {
         return Err(unsupported(engine, "a unit without [Service] (Podman's generator makes services of those)"));
     }
     // A line ends there for systemd, and for nobody else.
     if spec.unit.replace("\r\n", "").contains('\r') {
         return Err(RuntimeError::InvalidSpec { reason: "unit: a carriage return within a line".to_owned() });
     }
-    let restarts = |(section, key, value): &(&str, &str, &str)| match (*section, *key) {
-        ("Service", "Restart") => !matches!(*value, "" | "no"),
-        ("Service", "RestartForceExitStatus") => !value.is_empty(),
+    let restarts = |setting: &&Setting| match (setting.section.as_str(), setting.key.as_str()) {
+        ("Service", "Restart") => !matches!(setting.value.as_str(), "" | "no"),
+        ("Service", "RestartForceExitStatus") => !setting.value.is_empty(),
         _ => false,
     };
-    match settings(&spec.unit).find(restarts) {
-        Some((_, key, value)) => Err(unsupported(engine, format!("{key}={value}: no engine restarts by itself"))),
+    match settings.iter().find(restarts) {
+        Some(Setting { key, value, .. }) => {
+            Err(unsupported(engine, format!("{key}={value}: no engine restarts by itself")))
+        }
         None => Ok(()),
     }
 }
 
-/// The settings of a unit's text with their sections. A line that goes on is its first line.
-pub fn settings(text: &str) -> impl Iterator<Item = (&str, &str, &str)> {
+/// A setting of a unit's text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// Its section, `Service` say.
+    pub section: String,
+    /// Its name.
+    pub key: String,
+    /// Its value; lines that go on are one.
+    pub value: String,
+}
+
+/// The settings of a unit's text. Source: `systemd.syntax(7)`.
+pub fn settings(text: &str) -> Vec<Setting> {
+    let mut joined = String::new();
+    let lines = text.strip_prefix('\u{feff}').unwrap_or(text).lines();
+    // No comment goes on, and one between lines that do is left out.
+    for line in lines.filter(|line| !line.trim_start().starts_with(['#', ';'])) {
+        match line.trim_end().strip_suffix('\\') {
+            Some(goes_on) => joined.extend([goes_on, " "]),
+            None => joined.extend([line, "\n"]),
+        }
+    }
     let mut section = "";
-    text.lines().map(str::trim).filter_map(move |line| {
+    let mut all = Vec::new();
+    for line in joined.lines().map(str::trim) {
         if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
             section = name;
-            return None;
+        } else if let Some((key, value)) = line.split_once('=') {
+            let [section, key, value] = [section, key.trim(), value.trim()].map(str::to_owned);
+            all.push(Setting { section, key, value });
         }
-        let (key, value) = line.split_once('=').filter(|_| !line.starts_with(['#', ';']))?;
-        Some((section, key.trim(), value.trim()))
-    })
+    }
+    all
 }
 
 fn security(engine: &str, security: &SecurityContext, binds: &[Bind]) -> RtResult<Vec<(&'static str, String)>> {
@@ -405,6 +429,9 @@ mod tests {
             assert!(unit("e", &config, &[]).unwrap_err().to_string().contains(what), "{what}");
         }
         config.spec.unit = "[Unit]\nRestart=always\n[Service]\n#Restart=always\nRestart=no\n".to_owned();
+        assert_eq!(unit("e", &config, &[]), Ok(config.spec.unit.clone()));
+        // What goes on from the line before is no setting of its own.
+        config.spec.unit = "[Service]\nExecStart=/bin/echo \\\n# \\\nRestart=always\n".to_owned();
         assert_eq!(unit("e", &config, &[]), Ok(config.spec.unit.clone()));
         config.spec.env = vec![EnvVar { name: "A".into(), value: "b".into() }];
         assert!(unit("e", &config, &[]).unwrap_err().to_string().contains("env"));
