@@ -24,7 +24,7 @@ use crate::application::teller::{Teller, changes_of};
 use crate::clock::{Clock, Deadline, SystemClock};
 use crate::config::Config;
 use crate::dispatch::service::Service;
-use crate::dispatch::{DispatchConfig, DispatchPorts, Dispatcher, Told};
+use crate::dispatch::{DispatchConfig, DispatchPorts, Dispatcher, ServiceDesk, Told};
 use crate::events::{Hub, HubEvent, Listener};
 use crate::grpc::server::{HealthState, Offers, Server, ServerConfig, UnixConfig};
 use crate::manifest::Limits;
@@ -130,6 +130,7 @@ impl Daemon {
         let threads = ChannelThreads::start();
         let shared = peers::shared_store(&config, &threads)?;
         let engines = Arc::new(engines::open(&config, &threads)?);
+        let nodes = engines::node_services(&config)?;
         let settings = Arc::new(SettingsCell::new(settings(&config)));
         let outbox = peers::outbox(&config, &own, shared.as_ref())?;
         let networks = Arc::default();
@@ -171,7 +172,6 @@ impl Daemon {
             ended,
             faults,
             networks,
-            nodes: engines::node_services(&config)?,
         };
         let dispatcher = Dispatcher::start(dispatch_config(&config), dispatch_ports).map_err(failed("threads"))?;
         let dispatcher = Arc::new(dispatcher);
@@ -190,7 +190,8 @@ impl Daemon {
         let hub = Hub::start(&engines, &config.node, &listener).map_err(failed("threads"))?;
         let health = Arc::new(HealthState::default());
         let pullpiri = config.pullpiri.enabled.then(|| Arc::clone(&dispatcher) as _);
-        let services = config.runtimes.bluechi.enabled.then(|| Arc::clone(&dispatcher) as _);
+        let desk = |nodes| Arc::new(ServiceDesk { dispatcher: Arc::clone(&dispatcher), nodes }) as _;
+        let services = nodes.map(desk);
         let offers = Offers { service: Arc::clone(&dispatcher) as _, pullpiri, services };
         let server = Server::start(&server_config(&config), offers, Arc::clone(&health), clock);
         let running =

@@ -30,7 +30,6 @@ use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::model::action::{ActionRequest, ActionState, Lane, Outcome};
 use crate::networks::NetworkAnswers;
 use crate::runtime::adapter::{ContainerStats, ExecOutcome, LogChunk};
-use crate::runtime::nodes::NodeServices;
 
 /// The time that a short read has.
 const READ_BUDGET: Duration = Duration::from_secs(10);
@@ -90,8 +89,6 @@ pub struct DispatchPorts {
     pub faults: Arc<Faults>,
     /// Where what is said of networks arrives.
     pub networks: Arc<NetworkAnswers>,
-    /// Services of several nodes, where something manages them.
-    pub nodes: Option<Arc<dyn NodeServices>>,
 }
 
 /// Runs actions and answers questions. Dropping it does not stop it; [`Dispatcher::stop`] does.
@@ -105,7 +102,6 @@ pub struct Dispatcher {
     pub(super) told: Option<Told>,
     pub(super) faults: Arc<Faults>,
     pub(super) networks: Arc<NetworkAnswers>,
-    pub(super) nodes: Option<Arc<dyn NodeServices>>,
     janitor: Janitor,
     workers: Arc<Mutex<Vec<JoinHandle<()>>>>,
 }
@@ -155,7 +151,6 @@ impl Dispatcher {
             told: ports.told,
             faults: ports.faults,
             networks: ports.networks,
-            nodes: ports.nodes,
             status: ports.status,
             history: ports.history,
             health: ports.health,

@@ -35,3 +35,4 @@ mod worker;
 pub use dispatcher::{DispatchConfig, DispatchPorts, Dispatcher};
 pub use janitor::Prune;
 pub use scenarios::Told;
+pub use services::ServiceDesk;

@@ -8,7 +8,7 @@ use super::feed;
 use super::service::{Later, Services, Stepwise};
 use crate::cancel::CancelToken;
 use crate::clock::Deadline;
-use crate::error::{Error, ErrorCode, ErrorKind, Result};
+use crate::error::Result;
 use crate::runtime::adapter::{Call, Change, NoProgress};
 use crate::runtime::nodes::{ManagerOrder, NodeServices, ServiceFilter, ServiceNodes, ServiceState};
 
@@ -22,35 +22,28 @@ fn call(budget: Duration, cancel: &CancelToken) -> Call<'_> {
     Call { deadline: Deadline::after(budget), cancel, progress: &NoProgress }
 }
 
-impl Dispatcher {
-    fn nodes(&self) -> Result<Arc<dyn NodeServices>> {
-        self.nodes.clone().ok_or_else(|| {
-            let message = "nothing here manages services of several nodes";
-            let error = Error::new(ErrorKind::Unimplemented, ErrorCode::EngineLacksCapability, message);
-            error.hint("BlueChi does, where it is switched on with runtimes.bluechi.enabled")
-        })
-    }
+/// Asks what manages services, by the threads of the dispatcher's reads.
+pub struct ServiceDesk {
+    /// Whose threads.
+    pub dispatcher: Arc<Dispatcher>,
+    /// What is asked.
+    pub nodes: Arc<dyn NodeServices>,
 }
 
-impl Services for Dispatcher {
+impl Services for ServiceDesk {
     fn list_nodes(&self) -> Later<ServiceNodes> {
-        match self.nodes() {
-            Ok(nodes) => self.readers.engine(move |token| Ok(nodes.nodes(&call(READ_BUDGET, token))?)),
-            Err(error) => Box::pin(std::future::ready(Err(error))),
-        }
+        let nodes = Arc::clone(&self.nodes);
+        self.dispatcher.readers.engine(move |token| Ok(nodes.nodes(&call(READ_BUDGET, token))?))
     }
 
     fn control_manager(&self, order: ManagerOrder) -> Later<Change> {
-        match self.nodes() {
-            Ok(nodes) => self.readers.long(move |token| Ok(nodes.control(&call(CONTROL_BUDGET, token), &order)?)),
-            Err(error) => Box::pin(std::future::ready(Err(error))),
-        }
+        let nodes = Arc::clone(&self.nodes);
+        self.dispatcher.readers.long(move |token| Ok(nodes.control(&call(CONTROL_BUDGET, token), &order)?))
     }
 
     fn watch_services(&self, filter: ServiceFilter) -> Later<Stepwise<Result<ServiceState>>> {
-        match self.nodes() {
-            Ok(nodes) => feed::open(&self.readers, move |token| Ok(nodes.watch(&call(READ_BUDGET, token), &filter)?)),
-            Err(error) => Box::pin(std::future::ready(Err(error))),
-        }
+        let nodes = Arc::clone(&self.nodes);
+        let open = move |token: &CancelToken| Ok(nodes.watch(&call(READ_BUDGET, token), &filter)?);
+        feed::open(&self.dispatcher.readers, open)
     }
 }

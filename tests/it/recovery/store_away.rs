@@ -125,7 +125,6 @@ impl Rig {
             ended: None,
             faults: Arc::default(),
             networks: Arc::default(),
-            nodes: None,
         };
         let config = DispatchConfig {
             workers: 2,
