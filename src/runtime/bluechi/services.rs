@@ -42,7 +42,7 @@ const TICK: Duration = Duration::from_secs(5);
 pub struct ServicesConfig {
     /// The bus that this node's systemd is on, and its agent.
     pub systemd_bus: String,
-    /// The controller that this node's agent is connected to once it was started; empty leaves that to the agent.
+    /// The controller that this node's agent is told to connect to once it was started; empty leaves that to the agent.
     pub controller_address: String,
     /// Whether they may be started and stopped.
     pub may_control: bool,
@@ -124,7 +124,7 @@ impl Services {
         };
         if !is_done {
             let (engine, op) = (ENGINE.to_owned(), method.to_owned());
-            let message = format!("unit '{}' is '{active}', its job ended as {end:?}", unit.name);
+            let message = format!("unit '{}' is '{active}', its job ended as '{end}'", unit.name);
             return Err(RuntimeError::Engine { engine, op, code: 0, message });
         }
         if order.verb != ManagerVerb::Stop {
@@ -133,7 +133,7 @@ impl Services {
         Ok(Change::Changed)
     }
 
-    /// Has this node's agent connected to the controller that is configured.
+    /// Tells this node's agent to connect to the controller that is configured. Whether it can is seen by its status.
     fn connect(&self, call: &Call, manager: ServiceManager) -> RtResult<Change> {
         if manager != ServiceManager::Agent || self.settings.controller_address.is_empty() {
             return Ok(Change::Unchanged);

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::events::CHECKPOINTED;
 use super::lifecycle::Begin;
 use super::probe::{PROOF_OF_CHECKPOINTS, write_bundle};
-use super::record::{Record, kept};
+use super::record::Record;
 use super::{ENGINE, Engine};
 use crate::cancel::Urge;
 use crate::cgroup::Cgroups;
@@ -24,6 +24,7 @@ use crate::runtime::adapter::{
 use crate::runtime::processes::{Which, end_trees};
 use crate::runtime::shared::calls::{apart, not_allowed};
 use crate::runtime::shared::criu::{last_errors, works_on};
+use crate::runtime::shared::durable::kept;
 use crate::runtime::shared::program;
 use crate::runtime::shared::tiny::TinyRoot;
 use crate::runtime::shared::verbs;

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::conmon::{self, Supervised};
 use super::images::{RootAccess, mount_root, unmount_root};
-use super::record::{Record, Root, Run, kept};
+use super::record::{Record, Root, Run};
 use super::{CONMON_GROUP, ENGINE, Engine, network};
 use crate::cgroup::Cgroups;
 use crate::model::resources::Resources;
@@ -25,6 +25,7 @@ use crate::runtime::adapter::{
 };
 use crate::runtime::processes::{Which, boot, end_trees};
 use crate::runtime::shared::calls::{apart, not_allowed};
+use crate::runtime::shared::durable::kept;
 use crate::runtime::shared::owned::{is_ours, taken};
 use crate::runtime::shared::resize::{self, Resized};
 use crate::runtime::shared::verbs::{self, Acted, Containers, Found, Order};

@@ -5,10 +5,11 @@ use std::path::Path;
 
 use super::Engine;
 use super::events::CHECKPOINTED;
-use super::record::{Record, kept};
+use super::record::Record;
 use crate::model::workload::NetworkMode;
 use crate::runtime::adapter::{Call, Change, ContainerConfig, RtResult, RuntimeError};
 use crate::runtime::bridge::Attachment;
+use crate::runtime::shared::durable::kept;
 use crate::runtime::specification::Bind;
 
 impl Engine {

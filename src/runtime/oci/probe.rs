@@ -254,7 +254,7 @@ pub(super) fn write_bundle(bundle: &Path, root: &Path, group: &str, args: &[&str
         "linux": {"namespaces": namespaces, "cgroupsPath": group},
     });
     let written = fs::create_dir(bundle).and_then(|()| fs::write(bundle.join("config.json"), spec.to_string()));
-    written.map_err(|error| super::record::kept("writing", bundle, &error))
+    written.map_err(|error| crate::runtime::shared::durable::kept("writing", bundle, &error))
 }
 
 impl Known {

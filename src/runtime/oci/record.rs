@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use super::events::CHECKPOINTED;
 use super::images::Image;
 use crate::runtime::adapter::{ContainerConfig, RtResult, RuntimeError};
-use crate::runtime::shared::durable;
+use crate::runtime::shared::durable::{self, kept};
 use crate::runtime::specification::ImageDefaults;
 
 /// The largest file of ours that is read, bytes.
@@ -257,9 +257,4 @@ fn read<T: for<'a> Deserialize<'a>>(path: &Path) -> RtResult<Option<T>> {
 fn write(path: &Path, value: &impl Serialize) -> RtResult<()> {
     let text = serde_json::to_vec(value).map_err(|error| kept("writing", path, &error))?;
     durable::replace(path, &text).map_err(|error| kept("writing", path, &error))
-}
-
-/// The error of what is kept.
-pub(super) fn kept(verb: &str, path: &Path, error: &dyn std::fmt::Display) -> RuntimeError {
-    RuntimeError::Io { what: format!("{verb} '{}'", path.display()), reason: error.to_string() }
 }

@@ -1,8 +1,11 @@
 //! Small files that are there whole or not at all, also after a power cut.
 
+use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
+
+use crate::runtime::adapter::RuntimeError;
 
 /// Replaces the file: what it held, or what it is to hold, is there whatever happens meanwhile. The file that is written
 /// first lies beside it, with `.new` at its name's end.
@@ -34,6 +37,11 @@ pub fn read(path: &Path, most: u64) -> io::Result<Option<Vec<u8>>> {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {most} bytes")));
     }
     Ok(Some(content))
+}
+
+/// The error of a file or folder of ours with which this could not be done.
+pub fn kept(verb: &str, path: &Path, error: &dyn Display) -> RuntimeError {
+    RuntimeError::Io { what: format!("{verb} '{}'", path.display()), reason: error.to_string() }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::path::{Component, Path, PathBuf};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde::{Deserialize, Serialize};
 
-use super::durable;
+use super::durable::{self, kept};
 use super::owned::{is_of_workload, is_ours, owner_of};
 use crate::runtime::adapter::{Change, ContainerConfig, Mount, MountSource, RtResult, RuntimeError, VolumeSpec};
 use crate::runtime::specification::Bind;
@@ -210,10 +210,6 @@ fn within(folder: &Path, below: &str) -> Result<PathBuf, String> {
         }
     }
     Ok(path)
-}
-
-fn kept(what: &str, path: &Path, error: &dyn std::fmt::Display) -> RuntimeError {
-    RuntimeError::Io { what: format!("{what} '{}'", path.display()), reason: error.to_string() }
 }
 
 fn check_name(name: &str) -> RtResult<()> {

@@ -1,6 +1,6 @@
 //! What requests about units may take, how they fail, and how jobs end.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 
 use super::status::{has_run, is_at_rest, number, text};
 use crate::runtime::adapter::{Call, RtResult, RuntimeError};
@@ -57,6 +57,16 @@ pub enum JobEnd {
     Vanished,
 }
 
+impl Display for JobEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Done => "done",
+            Self::Other(result) => result,
+            Self::Vanished => "vanished",
+        })
+    }
+}
+
 impl JobEnd {
     /// The end that systemd tells by this word.
     pub fn of(result: &str) -> Self {
@@ -68,7 +78,7 @@ impl JobEnd {
     /// properties tell, which are those of after the job.
     pub fn check_start(&self, engine: &str, properties: &Properties) -> RtResult<()> {
         let is_active = text(properties, "ActiveState") == "active";
-        let result = match self {
+        match self {
             // systemd's jobs of units whose conditions are not met are done as well.
             Self::Done if is_at_rest(properties) => {
                 let message = "the unit was not started: a condition that it names is not met".to_owned();
@@ -81,10 +91,9 @@ impl JobEnd {
             }
             Self::Done => return Ok(()),
             Self::Vanished if has_run(properties) || is_active => return Ok(()),
-            Self::Vanished => "vanished",
             Self::Other(result) if result == "failed" && has_run(properties) => return Ok(()),
-            Self::Other(result) => result,
-        };
+            Self::Vanished | Self::Other(_) => {}
+        }
         let status = number(properties, "ExecMainStatus").unwrap_or(0);
         let message = match (text(properties, "LoadState"), status) {
             // EXIT_CHDIR, EXIT_EXEC, EXIT_USER and EXIT_NAMESPACE of systemd.exec(5).
@@ -92,7 +101,7 @@ impl JobEnd {
             ("loaded", 203) => "the command cannot be run".to_owned(),
             ("loaded", 217) => "there is no such user".to_owned(),
             ("loaded", 226) => "its file systems cannot be set up".to_owned(),
-            ("loaded", _) => format!("the job ended as '{result}', the process with status {status}"),
+            ("loaded", _) => format!("the job ended as '{self}', the process with status {status}"),
             (state, _) => format!("the unit is '{state}': systemd's log says what is wrong in it"),
         };
         Err(RuntimeError::Engine { engine: engine.to_owned(), op: "start".to_owned(), code: status, message })

@@ -4,9 +4,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::record::kept;
 use super::text::DROP_IN;
+
 use crate::runtime::adapter::RtResult;
+use crate::runtime::shared::durable::kept;
 
 /// A folder that systemd looks for units in.
 pub struct UnitFiles(PathBuf);

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::answers::JobEnd;
 use super::manager::{Unit, UnitManager};
-use super::record::{End, Record, Run, kept};
+use super::record::{End, Record, Run};
 use super::status::{self, Seen};
 use super::{Engine, groups, text};
 use crate::cancel::Urge;
@@ -22,6 +22,7 @@ use crate::runtime::adapter::{
 };
 use crate::runtime::processes::boot;
 use crate::runtime::shared::calls::{apart, late, not_allowed};
+use crate::runtime::shared::durable::kept;
 use crate::runtime::shared::fields;
 use crate::runtime::shared::owned::{is_ours, taken};
 use crate::runtime::shared::resize::{self, Resized};
@@ -238,7 +239,7 @@ impl<M: UnitManager> Engine<M> {
                 let properties = self.settled(call, unit)?;
                 if !matches!(status::text(&properties, "ActiveState"), "inactive" | "failed") {
                     let (engine, op) = (self.name().to_owned(), "stop".to_owned());
-                    let message = format!("unit '{}' is still there, its job ended as {end:?}", unit.name);
+                    let message = format!("unit '{}' is still there, its job ended as '{end}'", unit.name);
                     return Err(RuntimeError::Engine { engine, op, code: 0, message });
                 }
             }

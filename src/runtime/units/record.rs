@@ -1,7 +1,6 @@
 //! What is kept of containers, a file each: what they are made of, their last start and its end.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,7 +12,7 @@ use super::manager::Unit;
 use super::status::Seen;
 use crate::model::state::ContainerStatus;
 use crate::runtime::adapter::{ContainerConfig, RtResult, RuntimeError};
-use crate::runtime::shared::durable;
+use crate::runtime::shared::durable::{self, kept};
 
 /// The largest file of ours that is read, bytes: a unit's text may have some megabytes.
 const MOST: u64 = 32 * 1024 * 1024;
@@ -199,9 +198,4 @@ fn read(path: &Path) -> RtResult<Record> {
 fn write(path: &Path, record: &Record) -> RtResult<()> {
     let text = serde_json::to_vec(record).map_err(|error| kept("writing", path, &error))?;
     durable::replace(path, &text).map_err(|error| kept("writing", path, &error))
-}
-
-/// The error of a file that could not be kept.
-pub(super) fn kept(what: &str, path: &Path, error: &dyn Display) -> RuntimeError {
-    RuntimeError::Io { what: format!("{what} '{}'", path.display()), reason: error.to_string() }
 }
