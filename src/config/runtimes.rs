@@ -114,7 +114,7 @@ pub struct Bluechi {
     pub unit_dir: PathBuf,
     /// Let callers start and stop its controller and agents.
     pub manage: bool,
-    /// The controller that this node's agent is connected to when a caller has started it, as D-Bus writes addresses;
+    /// The controller that this node's agent is told to connect to when a caller has started it, as D-Bus writes addresses;
     /// empty: as the agent's own settings say.
     pub controller_address: String,
 }
