@@ -190,8 +190,7 @@ impl Daemon {
         let hub = Hub::start(&engines, &config.node, &listener).map_err(failed("threads"))?;
         let health = Arc::new(HealthState::default());
         let pullpiri = config.pullpiri.enabled.then(|| Arc::clone(&dispatcher) as _);
-        let desk = |nodes| Arc::new(ServiceDesk { dispatcher: Arc::clone(&dispatcher), nodes }) as _;
-        let services = nodes.map(desk);
+        let services = Arc::new(ServiceDesk { dispatcher: Arc::clone(&dispatcher), nodes });
         let offers = Offers { service: Arc::clone(&dispatcher) as _, pullpiri, services };
         let server = Server::start(&server_config(&config), offers, Arc::clone(&health), clock);
         let running =

@@ -10,7 +10,7 @@ use crate::runtime::bluechi::{Bluechi, BluechiConfig, Services, ServicesConfig};
 use crate::runtime::containerd::{self, Containerd, ContainerdConfig};
 use crate::runtime::docker::{Docker, DockerConfig};
 use crate::runtime::hibernation::{Hibernation, HibernationConfig};
-use crate::runtime::nodes::NodeServices;
+use crate::runtime::nodes::{self, NodeServices};
 use crate::runtime::oci::{Oci, OciConfig};
 use crate::runtime::podman::{Podman, PodmanConfig};
 use crate::runtime::registry::EngineRegistry;
@@ -94,11 +94,11 @@ fn hibernating(config: &Config, engine: Arc<dyn RuntimeAdapter>) -> Result<Arc<d
     Ok(Arc::new(Hibernation::open(engine, settings).map_err(failed("hibernation.folder"))?))
 }
 
-/// Services of several nodes, where BlueChi is on.
-pub(super) fn node_services(config: &Config) -> Result<Option<Arc<dyn NodeServices>>, DaemonError> {
+/// What manages services of several nodes: BlueChi, where it is on.
+pub(super) fn node_services(config: &Config) -> Result<Arc<dyn NodeServices>, DaemonError> {
     let given = &config.runtimes.bluechi;
     if !given.enabled {
-        return Ok(None);
+        return Ok(Arc::new(nodes::Nothing));
     }
     let settings = ServicesConfig {
         systemd_bus: systemd_config(config).bus,
@@ -106,7 +106,7 @@ pub(super) fn node_services(config: &Config) -> Result<Option<Arc<dyn NodeServic
         may_control: given.manage,
     };
     let services = Services::open(&bluechi_config(config), settings).map_err(failed("runtimes.bluechi"))?;
-    Ok(Some(Arc::new(services)))
+    Ok(Arc::new(services))
 }
 
 /// Folders and sockets that engines are governed by: whoever has them has the engine. Some may be empty.

@@ -1,6 +1,6 @@
 //! The port to what manages services on several nodes: a controller, and an agent on each node.
 
-use super::adapter::{BlockingStream, Call, Change, RtResult};
+use super::adapter::{BlockingStream, Call, Change, RtResult, unsupported};
 
 /// What manages services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -126,6 +126,27 @@ pub trait NodeServices: Send + Sync {
 
     /// The services that there are, then each as it changes, until the call's token ends it. Fails where no more can come.
     fn watch(&self, call: &Call, filter: &ServiceFilter) -> RtResult<BlockingStream<ServiceState>>;
+}
+
+/// Where nothing manages services of several nodes: everything is refused by what would.
+pub struct Nothing;
+
+fn off<T>() -> RtResult<T> {
+    Err(unsupported("bluechi", "services of several nodes here: it is off (runtimes.bluechi.enabled)"))
+}
+
+impl NodeServices for Nothing {
+    fn nodes(&self, _: &Call) -> RtResult<ServiceNodes> {
+        off()
+    }
+
+    fn control(&self, _: &Call, _: &ManagerOrder) -> RtResult<Change> {
+        off()
+    }
+
+    fn watch(&self, _: &Call, _: &ServiceFilter) -> RtResult<BlockingStream<ServiceState>> {
+        off()
+    }
 }
 
 #[cfg(test)]

@@ -206,28 +206,17 @@ impl Client {
 
     /// Nodes whose services are managed from one place.
     pub fn nodes(&self) -> Result<ListNodesResponse> {
-        self.managed(self.services.list_nodes(&ListNodesRequest::default(), self.within(QUERY_LIMIT)))
+        self.told(self.services.list_nodes(&ListNodesRequest::default(), self.within(QUERY_LIMIT)))
     }
 
     /// Starts or stops what manages services.
     pub fn control_manager(&self, request: &ControlManagerRequest) -> Result<ControlManagerResponse> {
-        self.managed(self.services.control_manager(request, self.within(CONTROL_LIMIT)))
+        self.told(self.services.control_manager(request, self.within(CONTROL_LIMIT)))
     }
 
     /// Services as they change.
     pub fn watch_services(&self, request: &WatchServicesRequest) -> Result<Messages<ServiceState>> {
         self.stream(self.services.watch_services(request, self.unbounded()))
-    }
-
-    /// Of a daemon where nothing manages services gRPC itself says no more than that it does not know the service.
-    fn managed<T>(&self, answer: grpcio::Result<T>) -> Result<T> {
-        match answer {
-            Err(grpcio::Error::RpcFailure(status)) if status.code() == RpcStatusCode::UNIMPLEMENTED => {
-                let failure = Failure::new(Exit::Failed, "the daemon manages no services of several nodes");
-                Err(failure.hint("it does with BlueChi: runtimes.bluechi.enabled"))
-            }
-            answer => self.told(answer),
-        }
     }
 
     /// Whether the daemon takes requests.

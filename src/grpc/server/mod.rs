@@ -158,8 +158,8 @@ pub struct Offers {
     pub service: Arc<dyn Service>,
     /// What Pullpiri asks, where that is taken.
     pub pullpiri: Option<Arc<dyn Pullpiri>>,
-    /// What is asked about services of several nodes, where something manages them.
-    pub services: Option<Arc<dyn Services>>,
+    /// What is asked about services of several nodes.
+    pub services: Arc<dyn Services>,
 }
 
 /// A running server. Dropped, it stops at once.
@@ -169,7 +169,7 @@ pub struct Server {
     threads: Option<PollThreads>,
     calls: Arc<Calls>,
     pullpiri: Option<Arc<Calls<dyn Pullpiri>>>,
-    services: Option<Arc<Calls<dyn Services>>>,
+    services: Arc<Calls<dyn Services>>,
     health: Arc<HealthState>,
     socket: Option<UnixSocket>,
     tcp: Vec<String>,
@@ -196,10 +196,13 @@ impl Server {
         let workloads = workloads::Workloads { calls: Arc::clone(&calls), clock };
         let watched = health::Health { calls: Arc::clone(&calls), state: Arc::clone(&health) };
         let pullpiri = pullpiri.map(|pullpiri| Arc::new(Calls::new(pullpiri, Streams::new(0, 0))));
+        let watches = Streams::new(config.streams_per_peer, config.streams_unix);
+        let services = Arc::new(Calls::new(services, watches));
         let mut builder = ServerBuilder::new(threads.environment())
             .channel_args(connections(config, &threads).build_args())
             .register_service(actions_grpc::create_action_controller(actions))
             .register_service(workloads_grpc::create_workloads(workloads))
+            .register_service(services_grpc::create_services(services::Services(Arc::clone(&services))))
             .register_service(health_grpc::create_health(watched));
         if let Some(calls) = &pullpiri {
             let calls = pullpiri::PullpiriCalls(Arc::clone(calls));
@@ -208,11 +211,6 @@ impl Server {
             if !config.faults.is_empty() {
                 builder = builder.register_service(schedinfo_grpc::create_fault_service(calls));
             }
-        }
-        let endless = Streams::new(config.streams_per_peer, config.streams_unix);
-        let services = services.map(|services| Arc::new(Calls::new(services, endless)));
-        if let Some(calls) = &services {
-            builder = builder.register_service(services_grpc::create_services(services::Services(Arc::clone(calls))));
         }
         let server = builder.build().map_err(|error| ServerError::Core(error.to_string()))?;
         // From here on an early return stops what is there.
@@ -267,7 +265,7 @@ impl Server {
         let Some(mut server) = self.server.take() else { return };
         self.health.end();
         self.calls.close_endless();
-        self.services.iter().for_each(|calls| calls.close_endless());
+        self.services.close_endless();
         let mut shutdown = server.shutdown();
         if let Some(socket) = self.socket.take() {
             socket.remove();
@@ -275,7 +273,7 @@ impl Server {
         let mut ended = wait_for(&mut shutdown, Deadline::after(grace)).is_some();
         self.calls.close();
         self.pullpiri.iter().for_each(|calls| calls.close());
-        self.services.iter().for_each(|calls| calls.close());
+        self.services.close();
         if !ended {
             ended = wait_for(&mut shutdown, Deadline::after(AFTERMATH)).is_some();
         }

@@ -57,7 +57,7 @@ impl Drop for Kept {
 }
 
 impl Double {
-    fn note(&self, call: String) {
+    pub fn note(&self, call: String) {
         self.seen.lock().unwrap().push(call);
     }
 
@@ -75,7 +75,7 @@ impl Double {
     }
 }
 
-fn now<T: Send + 'static>(value: T) -> Later<T> {
+pub fn now<T: Send + 'static>(value: T) -> Later<T> {
     Box::pin(ready(Ok(value)))
 }
 

@@ -4,6 +4,7 @@ mod calls;
 mod double;
 mod limits;
 mod listening;
+mod services;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -42,7 +43,7 @@ pub struct Rig {
 
 /// This service alone.
 fn offers(service: Arc<Double>) -> Offers {
-    Offers { service, pullpiri: None, services: None }
+    Offers { service: service.clone(), pullpiri: None, services: service }
 }
 
 impl Rig {
