@@ -132,7 +132,7 @@ pub trait NodeServices: Send + Sync {
 pub struct Nothing;
 
 fn off<T>() -> RtResult<T> {
-    Err(unsupported("bluechi", "services of several nodes here: it is off (runtimes.bluechi.enabled)"))
+    Err(unsupported("bluechi", "services of several nodes: it is off here (runtimes.bluechi.enabled)"))
 }
 
 impl NodeServices for Nothing {

@@ -9,11 +9,10 @@ use std::time::{Duration, Instant};
 
 use actioncontroller::cancel::CancelToken;
 use actioncontroller::clock::Deadline;
-use actioncontroller::grpc::status::details;
 use actioncontroller::model::state::{ContainerStatus, Health};
 use actioncontroller::model::workload::labels;
-use actioncontroller::proto::actions::{ActionSpec, Outcome, Verb};
-use actioncontroller::proto::workloads::{GetWorkloadRequest, Workload, WorkloadState};
+use actioncontroller::proto::actions::Verb;
+use actioncontroller::proto::workloads::WorkloadState;
 use actioncontroller::runtime::adapter::{
     Call, Change, ContainerConfig, EngineEventKind, ListFilter, NoProgress, RuntimeAdapter, RuntimeError, StopOptions,
 };
@@ -66,31 +65,6 @@ impl Rig {
             units.to_owned() + &with_sim(folder).replacen("runtimes:\n", &format!("runtimes:\n{engine}"), 1)
         });
         Self { daemon, bluechi }
-    }
-
-    fn done(&self, action: ActionSpec) -> Outcome {
-        self.daemon.execute(action).unwrap_or_else(|error| panic!("{error}"))
-    }
-
-    /// The code and the text of the failure of an action that fails.
-    fn fails(&self, action: ActionSpec) -> (String, String) {
-        match self.daemon.execute(action) {
-            Ok(outcome) => panic!("it succeeded: {outcome:?}"),
-            Err(grpcio::Error::RpcFailure(status)) => {
-                let error = details(&status).expect("details").error.clone();
-                (error.code.clone(), error.message.clone())
-            }
-            Err(error) => panic!("{error}"),
-        }
-    }
-
-    fn workload(&self) -> Workload {
-        let request = GetWorkloadRequest { name: "lamp".to_owned(), ..Default::default() };
-        self.daemon.workloads().get_workload(&request, options()).unwrap()
-    }
-
-    fn await_state(&self, state: WorkloadState) -> Workload {
-        until("the workload's state", LIMIT, || Some(self.workload()).filter(|found| found.state == state.into()))
     }
 }
 
@@ -148,58 +122,58 @@ fn running(health: Health) -> ContainerStatus {
 #[test]
 fn unit_lives_its_life_on_another_node() {
     let rig = Rig::new();
-    let outcome = rig.done(launch(&on("worker1")));
+    let outcome = rig.daemon.done(launch(&on("worker1")));
     assert_eq!((outcome.engine.as_str(), outcome.engine_reason.as_str()), ("bluechi", "format"), "{outcome:?}");
-    rig.await_state(WorkloadState::WORKLOAD_STATE_RUNNING);
+    rig.daemon.await_state("lamp", WorkloadState::WORKLOAD_STATE_RUNNING);
     let unit = "actioncontroller-test:lamp_unit.service";
     let of = |node: &str, property: &str| rig.bluechi.server(node).show(unit, property);
     assert_eq!((of("worker1", "ActiveState"), of("main", "ActiveState")), ("active".into(), "inactive".into()));
     assert_eq!((of("worker1", "Transient"), of("worker1", "Description")), ("yes".into(), "Lamp".into()));
     let pid = of("worker1", "MainPID");
-    assert!(!rig.done(launch(&on("worker1"))).changed, "the same again");
-    rig.done(on_target(Verb::VERB_PAUSE, "lamp"));
-    rig.await_state(WorkloadState::WORKLOAD_STATE_PAUSED);
+    assert!(!rig.daemon.done(launch(&on("worker1"))).changed, "the same again");
+    rig.daemon.done(on_target(Verb::VERB_PAUSE, "lamp"));
+    rig.daemon.await_state("lamp", WorkloadState::WORKLOAD_STATE_PAUSED);
     assert_eq!(of("worker1", "FreezerState"), "frozen");
-    rig.done(on_target(Verb::VERB_RESUME, "lamp"));
-    rig.done(on_target(Verb::VERB_RESTART, "lamp"));
-    rig.await_state(WorkloadState::WORKLOAD_STATE_RUNNING);
+    rig.daemon.done(on_target(Verb::VERB_RESUME, "lamp"));
+    rig.daemon.done(on_target(Verb::VERB_RESTART, "lamp"));
+    rig.daemon.await_state("lamp", WorkloadState::WORKLOAD_STATE_RUNNING);
     assert_ne!(of("worker1", "MainPID"), pid);
-    rig.done(on_target(Verb::VERB_STOP, "lamp"));
-    assert_eq!(rig.workload().containers[0].exit_code, Some(7));
-    rig.done(on_target(Verb::VERB_START, "lamp"));
-    rig.await_state(WorkloadState::WORKLOAD_STATE_RUNNING);
-    rig.done(on_target(Verb::VERB_TERMINATE, "lamp"));
+    rig.daemon.done(on_target(Verb::VERB_STOP, "lamp"));
+    assert_eq!(rig.daemon.workload("lamp").containers[0].exit_code, Some(7));
+    rig.daemon.done(on_target(Verb::VERB_START, "lamp"));
+    rig.daemon.await_state("lamp", WorkloadState::WORKLOAD_STATE_RUNNING);
+    rig.daemon.done(on_target(Verb::VERB_TERMINATE, "lamp"));
     assert_eq!(of("worker1", "LoadState"), "not-found");
 }
 
 #[test]
 fn unit_of_this_node_has_a_file_and_is_adopted() {
     let mut rig = Rig::new();
-    rig.done(launch(&on("main")));
-    let running = rig.await_state(WorkloadState::WORKLOAD_STATE_RUNNING);
+    rig.daemon.done(launch(&on("main")));
+    let running = rig.daemon.await_state("lamp", WorkloadState::WORKLOAD_STATE_RUNNING);
     let file = rig.bluechi.server("main").units().join("actioncontroller-test:lamp_unit.service");
     assert_eq!(fs::read_to_string(&file).ok(), Some(on("main")));
     rig.daemon.kill();
     rig.daemon.start_again();
-    let adopted = rig.await_state(WorkloadState::WORKLOAD_STATE_RUNNING);
+    let adopted = rig.daemon.await_state("lamp", WorkloadState::WORKLOAD_STATE_RUNNING);
     assert_eq!(adopted.containers[0].pid, running.containers[0].pid);
-    rig.done(on_target(Verb::VERB_TERMINATE, "lamp"));
+    rig.daemon.done(on_target(Verb::VERB_TERMINATE, "lamp"));
     assert!(!file.exists());
 }
 
 #[test]
 fn what_another_node_cannot_be_given_is_refused_with_no_effect() {
     let rig = Rig::new();
-    let (_, message) = rig.fails(launch(&on("worker9")));
+    let (_, message) = rig.daemon.fails(launch(&on("worker9")));
     assert!(message.contains("node 'worker9' is not known to BlueChi"), "{message}");
-    let (_, message) = rig.fails(launch(&on("worker1").replace("Type=exec", "DynamicUser=yes")));
+    let (_, message) = rig.daemon.fails(launch(&on("worker1").replace("Type=exec", "DynamicUser=yes")));
     assert!(message.contains("DynamicUser= of [Service] on another node"), "{message}");
     let mut action = launch(&pod("w", BUSYBOX, "sleep 1000"));
     action.parameters.mut_or_insert_default().engine = "bluechi".to_owned();
-    let (code, message) = rig.fails(action);
+    let (code, message) = rig.daemon.fails(action);
     assert_eq!(code, "ENGINE_LACKS_CAPABILITY", "{message}");
     rig.bluechi.lose("worker1");
-    let (code, message) = rig.fails(launch(&on("worker1")));
+    let (code, message) = rig.daemon.fails(launch(&on("worker1")));
     assert!(message.contains("node 'worker1' is offline"), "{code} {message}");
     let all = rig.daemon.ctl(&["list"]);
     assert!(!String::from_utf8_lossy(&all.stdout).contains("lamp"), "{all:?}");
@@ -209,19 +183,19 @@ fn what_another_node_cannot_be_given_is_refused_with_no_effect() {
 #[test]
 fn node_that_is_lost_is_noticed_and_nothing_of_it_has_ended() {
     let rig = Rig::new();
-    rig.done(launch(&on("worker1")));
-    rig.await_state(WorkloadState::WORKLOAD_STATE_RUNNING);
+    rig.daemon.done(launch(&on("worker1")));
+    rig.daemon.await_state("lamp", WorkloadState::WORKLOAD_STATE_RUNNING);
     rig.bluechi.lose("worker1");
-    let (code, message) = rig.fails(on_target(Verb::VERB_STOP, "lamp"));
+    let (code, message) = rig.daemon.fails(on_target(Verb::VERB_STOP, "lamp"));
     assert_eq!(code, "ENGINE_UNAVAILABLE", "{message}");
     assert!(message.contains("node 'worker1' is offline"), "{message}");
     // Others are as they were.
     let other = on("main").replace("Name=lamp", "Name=horn");
-    assert!(rig.done(launch(&other)).changed);
+    assert!(rig.daemon.done(launch(&other)).changed);
     rig.bluechi.bring_back("worker1");
-    rig.await_state(WorkloadState::WORKLOAD_STATE_RUNNING);
-    rig.done(on_target(Verb::VERB_STOP, "lamp"));
-    assert_eq!(rig.workload().containers[0].exit_code, Some(7));
+    rig.daemon.await_state("lamp", WorkloadState::WORKLOAD_STATE_RUNNING);
+    rig.daemon.done(on_target(Verb::VERB_STOP, "lamp"));
+    assert_eq!(rig.daemon.workload("lamp").containers[0].exit_code, Some(7));
 }
 
 // req: AC-14

@@ -42,7 +42,7 @@ impl Rig {
 
     #[track_caller]
     fn done(&self, action: ActionSpec) -> Outcome {
-        self.daemon.execute(action).unwrap_or_else(|error| panic!("{error}"))
+        self.daemon.done(action)
     }
 
     /// The names that a listing of Docker's gives, sorted.

@@ -37,7 +37,7 @@ impl Rig {
     }
 
     fn done(&self, action: ActionSpec) -> Outcome {
-        self.daemon.execute(action).unwrap_or_else(|error| panic!("{error}"))
+        self.daemon.done(action)
     }
 
     /// The code of the failure of an action that fails.

@@ -66,7 +66,7 @@ impl Rig {
     }
 
     fn done(&self, action: ActionSpec) -> Outcome {
-        self.daemon.execute(action).unwrap_or_else(|error| panic!("{error}"))
+        self.daemon.done(action)
     }
 
     fn workload(&self, name: &str) -> Workload {

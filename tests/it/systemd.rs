@@ -3,11 +3,10 @@
 use std::fs;
 use std::time::Duration;
 
-use actioncontroller::grpc::status::details;
-use actioncontroller::proto::actions::{ActionSpec, Outcome, Verb};
-use actioncontroller::proto::workloads::{GetWorkloadRequest, Workload, WorkloadState};
+use actioncontroller::proto::actions::Verb;
+use actioncontroller::proto::workloads::WorkloadState;
 
-use crate::support::daemon::{DaemonProcess, launch, on_target, options, pod, with_sim};
+use crate::support::daemon::{DaemonProcess, launch, on_target, pod, with_sim};
 use crate::support::rig::BUSYBOX;
 use crate::support::systemd::SystemdServer;
 use crate::support::wait::until;
@@ -37,31 +36,6 @@ impl Rig {
         Self { daemon, server }
     }
 
-    fn done(&self, action: ActionSpec) -> Outcome {
-        self.daemon.execute(action).unwrap_or_else(|error| panic!("{error}"))
-    }
-
-    /// The code and the text of the failure of an action that fails.
-    fn fails(&self, action: ActionSpec) -> (String, String) {
-        match self.daemon.execute(action) {
-            Ok(outcome) => panic!("it succeeded: {outcome:?}"),
-            Err(grpcio::Error::RpcFailure(status)) => {
-                let error = details(&status).expect("details").error.clone();
-                (error.code.clone(), error.message.clone())
-            }
-            Err(error) => panic!("{error}"),
-        }
-    }
-
-    fn workload(&self) -> Workload {
-        let request = GetWorkloadRequest { name: "lamp".to_owned(), ..Default::default() };
-        self.daemon.workloads().get_workload(&request, options()).unwrap()
-    }
-
-    fn await_state(&self, state: WorkloadState) -> Workload {
-        until("the workload's state", LIMIT, || Some(self.workload()).filter(|found| found.state == state.into()))
-    }
-
     /// The unit files that the daemon has written.
     fn unit_files(&self) -> Vec<String> {
         let entries = fs::read_dir(self.server.units()).unwrap().flatten();
@@ -73,21 +47,21 @@ impl Rig {
 #[test]
 fn unit_lives_its_life_as_a_service() {
     let rig = Rig::new();
-    let outcome = rig.done(launch(UNIT));
+    let outcome = rig.daemon.done(launch(UNIT));
     assert_eq!((outcome.engine.as_str(), outcome.engine_reason.as_str()), ("systemd", "format"), "{outcome:?}");
-    let running = rig.await_state(WorkloadState::WORKLOAD_STATE_RUNNING);
+    let running = rig.daemon.await_state("lamp", WorkloadState::WORKLOAD_STATE_RUNNING);
     let text = fs::read_to_string(rig.server.units().join("actioncontroller-lamp_unit.service"));
     assert_eq!(text.ok().as_deref(), Some(UNIT), "{:?}", rig.unit_files());
-    assert!(!rig.done(launch(UNIT)).changed, "the same again");
-    rig.done(on_target(Verb::VERB_PAUSE, "lamp"));
-    rig.await_state(WorkloadState::WORKLOAD_STATE_PAUSED);
-    rig.done(on_target(Verb::VERB_RESUME, "lamp"));
-    rig.done(on_target(Verb::VERB_RESTART, "lamp"));
-    let again = rig.await_state(WorkloadState::WORKLOAD_STATE_RUNNING);
+    assert!(!rig.daemon.done(launch(UNIT)).changed, "the same again");
+    rig.daemon.done(on_target(Verb::VERB_PAUSE, "lamp"));
+    rig.daemon.await_state("lamp", WorkloadState::WORKLOAD_STATE_PAUSED);
+    rig.daemon.done(on_target(Verb::VERB_RESUME, "lamp"));
+    rig.daemon.done(on_target(Verb::VERB_RESTART, "lamp"));
+    let again = rig.daemon.await_state("lamp", WorkloadState::WORKLOAD_STATE_RUNNING);
     assert_ne!(again.containers[0].pid, running.containers[0].pid);
-    rig.done(on_target(Verb::VERB_STOP, "lamp"));
-    assert_eq!(rig.workload().containers[0].exit_code, Some(7));
-    rig.done(on_target(Verb::VERB_TERMINATE, "lamp"));
+    rig.daemon.done(on_target(Verb::VERB_STOP, "lamp"));
+    assert_eq!(rig.daemon.workload("lamp").containers[0].exit_code, Some(7));
+    rig.daemon.done(on_target(Verb::VERB_TERMINATE, "lamp"));
     assert_eq!(rig.unit_files(), Vec::<String>::new());
     let shown = rig.daemon.ctl(&["runtimes"]);
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
@@ -97,22 +71,22 @@ fn unit_lives_its_life_as_a_service() {
 #[test]
 fn service_goes_on_under_the_next_daemon_and_its_end_meanwhile_is_known() {
     let mut rig = Rig::new();
-    rig.done(launch(UNIT));
-    let pid = rig.await_state(WorkloadState::WORKLOAD_STATE_RUNNING).containers[0].pid;
+    rig.daemon.done(launch(UNIT));
+    let pid = rig.daemon.await_state("lamp", WorkloadState::WORKLOAD_STATE_RUNNING).containers[0].pid;
     assert!(pid > 0);
     rig.daemon.kill();
     rig.daemon.start_again();
-    let adopted = rig.await_state(WorkloadState::WORKLOAD_STATE_RUNNING);
+    let adopted = rig.daemon.await_state("lamp", WorkloadState::WORKLOAD_STATE_RUNNING);
     assert_eq!(adopted.containers[0].pid, pid, "it is adopted");
     rig.daemon.kill();
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM).unwrap();
     rig.daemon.start_again();
     let ended = until("the end is known", LIMIT, || {
-        Some(rig.workload()).filter(|found| found.containers[0].exit_code.is_some())
+        Some(rig.daemon.workload("lamp")).filter(|found| found.containers[0].exit_code.is_some())
     });
     assert_eq!(ended.containers[0].exit_code, Some(7), "{ended:?}");
-    assert!(rig.done(on_target(Verb::VERB_START, "lamp")).changed);
-    assert_ne!(rig.await_state(WorkloadState::WORKLOAD_STATE_RUNNING).containers[0].pid, pid);
+    assert!(rig.daemon.done(on_target(Verb::VERB_START, "lamp")).changed);
+    assert_ne!(rig.daemon.await_state("lamp", WorkloadState::WORKLOAD_STATE_RUNNING).containers[0].pid, pid);
 }
 
 #[test]
@@ -120,10 +94,10 @@ fn image_and_unit_that_restarts_itself_are_refused_by_name() {
     let rig = Rig::new();
     let mut action = launch(&pod("w", BUSYBOX, "sleep 1000"));
     action.parameters.mut_or_insert_default().engine = "systemd".to_owned();
-    let (code, message) = rig.fails(action);
+    let (code, message) = rig.daemon.fails(action);
     assert_eq!(code, "ENGINE_LACKS_CAPABILITY", "{message}");
     assert!(message.contains("systemd does not support image pull"), "{message}");
-    let (_, message) = rig.fails(launch(&UNIT.replace("Type=exec", "Restart=always")));
+    let (_, message) = rig.daemon.fails(launch(&UNIT.replace("Type=exec", "Restart=always")));
     assert!(message.contains("Restart=always"), "{message}");
     assert_eq!(rig.unit_files(), Vec::<String>::new());
 }

@@ -64,7 +64,7 @@ fn controller_and_agents_are_shown_stopped_and_started() {
     assert!(!rig.manager(AGENT).controller_address.is_empty());
 
     // This node's agent.
-    rig.done(launch(&on("main")));
+    rig.daemon.done(launch(&on("main")));
     assert_eq!((rig.control(STOP, AGENT, ""), rig.control(STOP, AGENT, "main")), (Ok(true), Ok(false)));
     assert_eq!((rig.online(), states(AGENT)), (vec!["worker1".into()], ("inactive".into(), String::new())));
     assert_eq!(rig.manager(CONTROLLER).status, "degraded");
@@ -181,10 +181,10 @@ fn services_are_watched_on_all_nodes() {
     // What there is comes first.
     all.until("main bluechi-controller.service active running");
     let mut one = Told::open(&rig, "worker1", unit);
-    rig.done(launch(&on("worker1")));
+    rig.daemon.done(launch(&on("worker1")));
     all.until(&format!("worker1 {unit} active running"));
     one.until(&format!("worker1 {unit} active running"));
-    rig.done(on_target(Verb::VERB_STOP, "lamp"));
+    rig.daemon.done(on_target(Verb::VERB_STOP, "lamp"));
     all.until(&format!("worker1 {unit} failed failed"));
     assert!(all.seen.iter().all(|told| told.contains(".service ")), "{:?}", all.seen);
     assert!(one.seen.iter().all(|told| told.starts_with(&format!("worker1 {unit} "))), "{:?}", one.seen);
@@ -214,7 +214,7 @@ fn unit_brings_what_it_depends_on_with_it_on_another_node() {
     std::fs::write(rig.bluechi.server("worker1").units().join("radio.service"), &radio).unwrap();
     let proxy = "bluechi-proxy@worker1_radio.service";
     let unit = on("main").replace("Description=Lamp", &format!("Description=Lamp\nWants={proxy}\nAfter={proxy}"));
-    rig.done(launch(&unit));
+    rig.daemon.done(launch(&unit));
     assert_eq!(rig.bluechi.server("worker1").show("radio.service", "ActiveState"), "active");
-    rig.done(on_target(Verb::VERB_TERMINATE, "lamp"));
+    rig.daemon.done(on_target(Verb::VERB_TERMINATE, "lamp"));
 }

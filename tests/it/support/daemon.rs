@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actioncontroller::grpc::server::unix_address;
+use actioncontroller::grpc::status::details;
 use actioncontroller::proto::actioncontroller_grpc::ActionControllerConnectionClient;
 use actioncontroller::proto::actions::{ActionSpec, ExecuteActionRequest, Outcome, Verb};
 use actioncontroller::proto::actions_grpc::ActionControllerClient;
 use actioncontroller::proto::health_grpc::HealthClient;
+use actioncontroller::proto::workloads::{GetWorkloadRequest, Workload, WorkloadState};
 use actioncontroller::proto::workloads_grpc::WorkloadsClient;
 use grpcio::{CallOption, Channel, ChannelBuilder, EnvBuilder, Environment};
 use nix::sys::signal::{Signal, kill};
@@ -196,6 +198,36 @@ impl DaemonProcess {
         let request = ExecuteActionRequest { action: MessageField::some(action), ..Default::default() };
         let answer = self.actions().execute_action(&request, options())?;
         Ok(answer.outcome.unwrap_or_default())
+    }
+
+    /// Runs an action that succeeds.
+    pub fn done(&self, action: ActionSpec) -> Outcome {
+        self.execute(action).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The code and the text of the failure of an action that fails.
+    pub fn fails(&self, action: ActionSpec) -> (String, String) {
+        match self.execute(action) {
+            Ok(outcome) => panic!("it succeeded: {outcome:?}"),
+            Err(grpcio::Error::RpcFailure(status)) => {
+                let error = details(&status).expect("details").error.clone();
+                (error.code.clone(), error.message.clone())
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// A workload that there is.
+    pub fn workload(&self, name: &str) -> Workload {
+        let request = GetWorkloadRequest { name: name.to_owned(), ..Default::default() };
+        self.workloads().get_workload(&request, options()).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Waits until the workload is in this state.
+    pub fn await_state(&self, name: &str, state: WorkloadState) -> Workload {
+        until("the workload's state", CALL_LIMIT, || {
+            Some(self.workload(name)).filter(|found| found.state == state.into())
+        })
     }
 
     /// Launches documents to their end.
