@@ -98,6 +98,8 @@ pub struct Systemd {
     pub bus: String,
     /// Where unit files are written; empty: `/run/systemd/system`.
     pub unit_dir: PathBuf,
+    /// The root of the system whose journal has what units write; empty: `/`.
+    pub journal_root: PathBuf,
 }
 
 /// Eclipse BlueChi, over D-Bus.

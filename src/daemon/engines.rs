@@ -1,6 +1,6 @@
 //! Engines as configured.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{DaemonError, failed};
@@ -121,6 +121,11 @@ pub(super) fn governing_paths(config: &Config) -> Vec<PathBuf> {
     sockets.into_iter().chain(buses).chain(others).chain(always).collect()
 }
 
+/// The path that is given, or else the usual one.
+fn or_usual(given: &Path, usual: PathBuf) -> PathBuf {
+    if given.as_os_str().is_empty() { usual } else { given.to_owned() }
+}
+
 fn systemd_config(config: &Config) -> SystemdConfig {
     let given = &config.runtimes.systemd;
     let usual = SystemdConfig::default();
@@ -128,7 +133,8 @@ fn systemd_config(config: &Config) -> SystemdConfig {
         node: config.node.clone(),
         dir: config.state_dir.join("systemd"),
         bus: if given.bus.is_empty() { usual.bus } else { given.bus.clone() },
-        unit_dir: if given.unit_dir.as_os_str().is_empty() { usual.unit_dir } else { given.unit_dir.clone() },
+        unit_dir: or_usual(&given.unit_dir, usual.unit_dir),
+        journal_root: or_usual(&given.journal_root, usual.journal_root),
     }
 }
 
@@ -140,7 +146,7 @@ fn bluechi_config(config: &Config) -> BluechiConfig {
         own: if given.node.is_empty() { config.node.clone() } else { given.node.clone() },
         dir: config.state_dir.join("bluechi"),
         bus: if given.bus.is_empty() { usual.bus } else { given.bus.clone() },
-        unit_dir: if given.unit_dir.as_os_str().is_empty() { usual.unit_dir } else { given.unit_dir.clone() },
+        unit_dir: or_usual(&given.unit_dir, usual.unit_dir),
     }
 }
 
@@ -150,7 +156,7 @@ fn oci_config(config: &Config) -> OciConfig {
     OciConfig {
         node: config.node.clone(),
         dir: config.state_dir.join("oci"),
-        run_dir: if given.run_dir.as_os_str().is_empty() { usual.run_dir.clone() } else { given.run_dir.clone() },
+        run_dir: or_usual(&given.run_dir, usual.run_dir.clone()),
         runtime: given.runtime.clone(),
         conmon: given.conmon.clone(),
         image_folders: given.image_folders.clone(),

@@ -9,6 +9,7 @@
 use std::path::PathBuf;
 
 use super::adapter::RtResult;
+use super::units::journal::Journal;
 use super::units::local::LocalManager;
 use super::units::{Units, UnitsConfig, bus_at};
 use crate::transport::dbus::SYSTEM_BUS;
@@ -27,6 +28,8 @@ pub struct SystemdConfig {
     pub bus: String,
     /// Where unit files are written: a folder that systemd looks in, gone with the next boot.
     pub unit_dir: PathBuf,
+    /// The root of the system whose journal has what units write.
+    pub journal_root: PathBuf,
 }
 
 impl Default for SystemdConfig {
@@ -36,6 +39,7 @@ impl Default for SystemdConfig {
             dir: PathBuf::from("/var/lib/actioncontroller/systemd"),
             bus: SYSTEM_BUS.to_owned(),
             unit_dir: PathBuf::from("/run/systemd/system"),
+            journal_root: PathBuf::from("/"),
         }
     }
 }
@@ -47,6 +51,7 @@ impl Systemd {
     /// Opens what is kept. Whether systemd answers is told by the probe.
     pub fn open(config: SystemdConfig) -> RtResult<Self> {
         let bus = bus_at(&config.bus)?;
-        Units::over(LocalManager::new(ENGINE, bus, config.unit_dir), UnitsConfig { node: config.node, dir: config.dir })
+        let manager = LocalManager::new(ENGINE, bus, config.unit_dir).with_journal(Journal::of(config.journal_root));
+        Units::over(manager, UnitsConfig { node: config.node, dir: config.dir })
     }
 }

@@ -12,8 +12,9 @@ use serde::de::DeserializeOwned;
 
 use super::answers::{JobEnd, failure, garbled, limits};
 use super::files::UnitFiles;
+use super::journal::{self, Journal};
 use super::manager::{Answers, Changes, Told, Unit, UnitManager};
-use super::{groups, name_of_path, path_element, unit_of};
+use super::{groups, name_of_path, path_element, status, unit_of};
 use crate::cancel::CancelToken;
 use crate::cgroup::Cgroups;
 use crate::clock::Deadline;
@@ -50,12 +51,18 @@ pub struct LocalManager {
     engine: &'static str,
     bus: Bus,
     files: UnitFiles,
+    journal: Option<Journal>,
 }
 
 impl LocalManager {
     /// The one on this bus, that looks for units in this folder. Errors are the engine's of this name.
     pub fn new(engine: &'static str, bus: Bus, unit_dir: PathBuf) -> Self {
-        Self { engine, bus, files: UnitFiles::new(unit_dir) }
+        Self { engine, bus, files: UnitFiles::new(unit_dir), journal: None }
+    }
+
+    /// The same, with the journal that its units write to.
+    pub fn with_journal(self, journal: Journal) -> Self {
+        Self { journal: Some(journal), ..self }
     }
 
     /// The bus that it is on.
@@ -148,6 +155,19 @@ impl LocalManager {
         }
     }
 
+    /// Whether what units write goes into a journal, and can be read there.
+    fn has_journal(&self, call: &Call) -> bool {
+        let Some(journal) = &self.journal else { return false };
+        let writer = Unit { node: String::new(), name: journal::WRITER.to_owned() };
+        let is_written = || Ok(status::text(&self.properties(call, &writer)?, "ActiveState") == "active");
+        let proved =
+            is_written().and_then(|is_written| if is_written { journal.prove(call).map(|()| true) } else { Ok(false) });
+        proved.unwrap_or_else(|error| {
+            log::debug!("there is no output of units: {error}");
+            false
+        })
+    }
+
     /// What can be done where the systemd of this process has these controllers.
     fn abilities(mounted: &Cgroups, manager_pid: i32) -> RuntimeCapabilities {
         let has = |controller: &str| groups::has_controller(mounted, manager_pid, controller);
@@ -171,7 +191,10 @@ impl UnitManager for LocalManager {
 
     fn probe(&self, call: &Call) -> RtResult<Answers> {
         let version: OwnedValue = self.get(call, OBJECT, MANAGER.interface, "Version")?;
-        let capabilities = Self::abilities(&Cgroups::read().unwrap_or_default(), self.pid(call)?);
+        let capabilities = RuntimeCapabilities {
+            supports_logs: self.has_journal(call),
+            ..Self::abilities(&Cgroups::read().unwrap_or_default(), self.pid(call)?)
+        };
         let version = String::try_from(version).map_err(|error| garbled(self.engine, "Version", &error))?;
         let version = version.split(' ').next().unwrap_or_default().to_owned();
         Ok(Answers { version, api: NAME.to_owned(), capabilities })
@@ -244,6 +267,10 @@ impl UnitManager for LocalManager {
     fn properties(&self, call: &Call, unit: &Unit) -> RtResult<Properties> {
         let path = format!("{OBJECT}/unit/{}", path_element(&unit.name));
         self.ask_of(call, Target { destination: NAME, path: &path, interface: PROPERTIES }, "GetAll", &"")
+    }
+
+    fn journal(&self) -> Option<&Journal> {
+        self.journal.as_ref()
     }
 
     fn watch(&self, call: &Call) -> RtResult<Box<dyn Changes>> {

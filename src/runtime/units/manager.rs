@@ -3,6 +3,7 @@
 use crossbeam_channel::Receiver;
 
 use super::answers::JobEnd;
+use super::journal::Journal;
 use crate::clock::Deadline;
 use crate::model::resources::Resources;
 use crate::runtime::adapter::{Call, ContainerConfig, RtResult, RuntimeCapabilities};
@@ -109,6 +110,11 @@ pub trait UnitManager: Send + Sync + 'static {
 
     /// All properties of the unit, those of a service among them.
     fn properties(&self, call: &Call, unit: &Unit) -> RtResult<Properties>;
+
+    /// The journal that has what units write, where there is one that can be read.
+    fn journal(&self) -> Option<&Journal> {
+        None
+    }
 
     /// What is told of units from now on.
     fn watch(&self, call: &Call) -> RtResult<Box<dyn Changes>>;
