@@ -100,6 +100,8 @@ pub struct Systemd {
     pub unit_dir: PathBuf,
     /// The root of the system whose journal has what units write; empty: `/`.
     pub journal_root: PathBuf,
+    /// Let callers enable and disable units of this node, and have their files read anew.
+    pub manage: bool,
 }
 
 /// Eclipse BlueChi, over D-Bus.

@@ -15,7 +15,7 @@ use crate::runtime::oci::{Oci, OciConfig};
 use crate::runtime::podman::{Podman, PodmanConfig};
 use crate::runtime::registry::EngineRegistry;
 use crate::runtime::sim::SimRuntime;
-use crate::runtime::systemd::{Systemd, SystemdConfig};
+use crate::runtime::systemd::{self, Systemd, SystemdConfig};
 use crate::runtime::units::socket_of;
 use crate::transport::channel::ChannelThreads;
 
@@ -94,11 +94,16 @@ fn hibernating(config: &Config, engine: Arc<dyn RuntimeAdapter>) -> Result<Arc<d
     Ok(Arc::new(Hibernation::open(engine, settings).map_err(failed("hibernation.folder"))?))
 }
 
-/// What manages services of several nodes: BlueChi, where it is on.
+/// What manages services of several nodes: BlueChi, where it is on; or else of this one.
 pub(super) fn node_services(config: &Config) -> Result<Arc<dyn NodeServices>, DaemonError> {
     let given = &config.runtimes.bluechi;
     if !given.enabled {
-        return Ok(Arc::new(nodes::Nothing));
+        let systemd = &config.runtimes.systemd;
+        if !systemd.enabled {
+            return Ok(Arc::new(nodes::Nothing));
+        }
+        let services = systemd::Services::open(&systemd_config(config), systemd.manage);
+        return Ok(Arc::new(services.map_err(failed("runtimes.systemd"))?));
     }
     let settings = ServicesConfig {
         systemd_bus: systemd_config(config).bus,

@@ -1,5 +1,7 @@
 //! From a unit's text to a service of a real systemd: the whole life by way of the daemon, which is killed meanwhile.
 
+mod services;
+
 use std::fs;
 use std::time::Duration;
 
@@ -30,8 +32,13 @@ impl Rig {
     }
 
     fn over(server: SystemdServer) -> Self {
+        Self::with(server, "manage: false")
+    }
+
+    /// With more settings of systemd.
+    fn with(server: SystemdServer, more: &str) -> Self {
         let systemd = format!(
-            "  systemd: {{enabled: true, bus: {}, unit_dir: {}, journal_root: {}}}\n",
+            "  systemd: {{enabled: true, bus: {}, unit_dir: {}, journal_root: {}, {more}}}\n",
             server.socket().display(),
             server.units().display(),
             server.journal().display()

@@ -152,7 +152,7 @@ pub enum Command {
     Health,
     /// Show the runtime engines, what they can do, and why one is not available
     Runtimes,
-    /// Show nodes that BlueChi manages, start and stop it, or watch their services
+    /// Show nodes and their services, have these start with the boot, or start and stop BlueChi
     Services(ServicesArgs),
     /// Print the completions of a shell
     Completions(CompletionsArgs),

@@ -1,12 +1,16 @@
 //! systemd over D-Bus: containers that are services of the node's own systemd, from the text of a unit, or from a folder of
 //! the node as their root.
 //!
-//! [`Systemd`] is the door; what it does with units, and what systemd is asked, is [`super::units`]'s. Stays out: policy,
+//! [`Systemd`] is the door, and [`Services`] that to all services of the node; what it does with units, and what systemd is asked, is [`super::units`]'s. Stays out: policy,
 //! plans, and units that are not this daemon's.
 //!
 //! Source: `org.freedesktop.systemd1(5)` of systemd 252.
 
+mod services;
+
 use std::path::PathBuf;
+
+pub use self::services::Services;
 
 use super::adapter::RtResult;
 use super::units::journal::Journal;

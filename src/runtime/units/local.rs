@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::answers::{JobEnd, failure, garbled, limits};
 use super::files::UnitFiles;
+use super::installed::Asked;
 use super::journal::{self, Journal};
 use super::manager::{Answers, Changes, Told, Unit, UnitManager};
 use super::{groups, name_of_path, path_element, status, unit_of};
@@ -118,7 +119,7 @@ impl LocalManager {
     }
 
     /// Reads unit files anew.
-    fn reload(&self, call: &Call) -> RtResult<()> {
+    pub fn reload(&self, call: &Call) -> RtResult<()> {
         self.ask(call, "Reload", &())
     }
 
@@ -279,6 +280,24 @@ impl UnitManager for LocalManager {
         })?;
         self.subscribe_by(&signals, call)?;
         Ok(Box::new(Watched { engine: self.engine, signals, cancel: call.cancel.clone() }))
+    }
+}
+
+/// The systemd of this node, for one call.
+pub struct Direct<'a> {
+    /// It.
+    pub systemd: &'a LocalManager,
+    /// The call.
+    pub call: &'a Call<'a>,
+}
+
+impl Asked for Direct<'_> {
+    fn ask<B, A>(&self, member: &str, body: &B) -> RtResult<A>
+    where
+        B: Serialize + zvariant::DynamicType,
+        A: DeserializeOwned + zvariant::Type,
+    {
+        self.systemd.ask(self.call, member, body)
     }
 }
 

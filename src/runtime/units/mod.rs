@@ -3,7 +3,7 @@
 //! [`Units`] is an engine over whoever is asked for units ([`manager`]); [`local`] is this node's systemd. `record` is what is kept of containers, `lifecycle`
 //! the verbs, `events` what happens, `text` what a container comes to as a unit file and `files` where that is, `status` what
 //! a unit's properties say of it, `answers` how requests are refused and jobs end, `groups` what the kernel says, [`journal`]
-//! what they have written. Enters: what
+//! what they have written, [`installed`] all services of a node. Enters: what
 //! is systemd's own, whoever is asked for it. Stays out: whom to ask and how, policy, plans, and units that are not this
 //! daemon's.
 //!
@@ -20,6 +20,7 @@ pub mod answers;
 mod events;
 pub mod files;
 pub mod groups;
+pub mod installed;
 pub mod journal;
 mod lifecycle;
 pub mod local;
