@@ -100,6 +100,10 @@ pub struct Systemd {
     pub unit_dir: PathBuf,
     /// The root of the system whose journal has what units write; empty: `/`.
     pub journal_root: PathBuf,
+    /// Where Podman's Quadlet files are written; empty: `/run/containers/systemd`.
+    pub quadlet_dir: PathBuf,
+    /// Podman's generator; empty: `/usr/lib/systemd/system-generators/podman-system-generator`.
+    pub quadlet_generator: PathBuf,
     /// Let callers enable and disable units of this node, and have their files read anew.
     pub manage: bool,
 }

@@ -121,8 +121,9 @@ pub(super) fn governing_paths(config: &Config) -> Vec<PathBuf> {
     let sockets = [&runtimes.podman.socket, &runtimes.docker.socket, &runtimes.containerd.socket].map(PathBuf::clone);
     let buses = [&systemd.bus, &bluechi.bus].into_iter().filter_map(|bus| socket_of(bus));
     // systemd's own socket, on which root is asked no further; agents' way to BlueChi's controller, and who may call.
-    let always = ["/run/systemd/private", "/etc/systemd", "/run/bluechi", "/etc/bluechi"].map(PathBuf::from);
-    let others = [oci.network_dir(), oci.run_dir, systemd.unit_dir, bluechi.unit_dir];
+    let always = ["/run/systemd/private", "/etc/systemd", "/etc/containers/systemd", "/run/bluechi", "/etc/bluechi"];
+    let always = always.map(PathBuf::from);
+    let others = [oci.network_dir(), oci.run_dir, systemd.unit_dir, systemd.quadlet_dir, bluechi.unit_dir];
     sockets.into_iter().chain(buses).chain(others).chain(always).collect()
 }
 
@@ -140,6 +141,8 @@ fn systemd_config(config: &Config) -> SystemdConfig {
         bus: if given.bus.is_empty() { usual.bus } else { given.bus.clone() },
         unit_dir: or_usual(&given.unit_dir, usual.unit_dir),
         journal_root: or_usual(&given.journal_root, usual.journal_root),
+        quadlet_dir: or_usual(&given.quadlet_dir, usual.quadlet_dir),
+        quadlet_generator: or_usual(&given.quadlet_generator, usual.quadlet_generator),
     }
 }
 

@@ -1,5 +1,6 @@
 //! From a unit's text to a service of a real systemd: the whole life by way of the daemon, which is killed meanwhile.
 
+mod quadlets;
 mod services;
 
 use std::fs;

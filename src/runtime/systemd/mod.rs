@@ -15,6 +15,7 @@ pub use self::services::Services;
 use super::adapter::RtResult;
 use super::units::journal::Journal;
 use super::units::local::LocalManager;
+use super::units::quadlets::QuadletFiles;
 use super::units::{Units, UnitsConfig, bus_at};
 use crate::transport::dbus::SYSTEM_BUS;
 
@@ -34,6 +35,10 @@ pub struct SystemdConfig {
     pub unit_dir: PathBuf,
     /// The root of the system whose journal has what units write.
     pub journal_root: PathBuf,
+    /// Where Podman's Quadlet files are written: a folder that its generator looks in, gone with the next boot.
+    pub quadlet_dir: PathBuf,
+    /// Podman's generator.
+    pub quadlet_generator: PathBuf,
 }
 
 impl Default for SystemdConfig {
@@ -44,6 +49,8 @@ impl Default for SystemdConfig {
             bus: SYSTEM_BUS.to_owned(),
             unit_dir: PathBuf::from("/run/systemd/system"),
             journal_root: PathBuf::from("/"),
+            quadlet_dir: PathBuf::from("/run/containers/systemd"),
+            quadlet_generator: PathBuf::from("/usr/lib/systemd/system-generators/podman-system-generator"),
         }
     }
 }
@@ -56,6 +63,8 @@ impl Systemd {
     pub fn open(config: SystemdConfig) -> RtResult<Self> {
         let bus = bus_at(&config.bus)?;
         let manager = LocalManager::new(ENGINE, bus, config.unit_dir).with_journal(Journal::of(config.journal_root));
+        let manager =
+            manager.with_quadlets(QuadletFiles::new(config.quadlet_dir, config.quadlet_generator, config.dir.clone()));
         Units::over(manager, UnitsConfig { node: config.node, dir: config.dir })
     }
 }

@@ -15,12 +15,13 @@ use super::files::UnitFiles;
 use super::installed::Asked;
 use super::journal::{self, Journal};
 use super::manager::{Answers, Changes, Told, Unit, UnitManager};
+use super::quadlets::{QuadletFiles, is_quadlet};
 use super::{groups, name_of_path, path_element, status, unit_of};
 use crate::cancel::CancelToken;
 use crate::cgroup::Cgroups;
 use crate::clock::Deadline;
 use crate::model::resources::Resources;
-use crate::runtime::adapter::{Call, ContainerConfig, RtResult, RuntimeCapabilities, RuntimeError};
+use crate::runtime::adapter::{Call, ContainerConfig, RtResult, RuntimeCapabilities, RuntimeError, unsupported};
 use crate::runtime::shared::calls::late;
 use crate::transport::dbus::{
     Bus, DRIVER, DbusError, Limits, Message, OwnedObjectPath, OwnedValue, PROPERTIES, Properties, Signals, Target,
@@ -53,12 +54,13 @@ pub struct LocalManager {
     bus: Bus,
     files: UnitFiles,
     journal: Option<Journal>,
+    quadlets: Option<QuadletFiles>,
 }
 
 impl LocalManager {
     /// The one on this bus, that looks for units in this folder. Errors are the engine's of this name.
     pub fn new(engine: &'static str, bus: Bus, unit_dir: PathBuf) -> Self {
-        Self { engine, bus, files: UnitFiles::new(unit_dir), journal: None }
+        Self { engine, bus, files: UnitFiles::new(unit_dir), journal: None, quadlets: None }
     }
 
     /// The same, with the journal that its units write to.
@@ -69,6 +71,37 @@ impl LocalManager {
     /// The bus that it is on.
     pub fn bus(&self) -> &Bus {
         &self.bus
+    }
+
+    /// The same, with a place for Podman's Quadlet files.
+    pub fn with_quadlets(self, quadlets: QuadletFiles) -> Self {
+        Self { quadlets: Some(quadlets), ..self }
+    }
+
+    /// Where Quadlet files are, which are taken with a generator alone.
+    fn quadlets(&self) -> RtResult<&QuadletFiles> {
+        let quadlets = self.quadlets.as_ref();
+        let quadlets = quadlets.ok_or_else(|| unsupported(self.engine, "Podman's Quadlet files ([Container])"))?;
+        quadlets.check_generator(self.engine)?;
+        Ok(quadlets)
+    }
+
+    /// Has Podman's generator make the unit; nothing is left where it does not.
+    fn install_quadlet(&self, call: &Call, unit: &Unit, text: &str) -> RtResult<()> {
+        let quadlets = self.quadlets()?;
+        quadlets.prove(call, &unit.name, text)?;
+        self.files.write_beside(&unit.name)?;
+        quadlets.write(&unit.name, text)?;
+        self.reload(call)?;
+        let properties = self.properties(call, unit)?;
+        match status::text(&properties, "LoadState") {
+            "loaded" => Ok(()),
+            state => {
+                let (engine, op) = (self.engine.to_owned(), "Reload".to_owned());
+                let message = format!("unit '{}' is '{state}', and was to be made by Podman's generator", unit.name);
+                Err(RuntimeError::Engine { engine, op, code: 0, message })
+            }
+        }
     }
 
     /// Starts or stops the unit and waits for the job's end.
@@ -222,13 +255,21 @@ impl UnitManager for LocalManager {
         Ok(String::new())
     }
 
+    fn check_text(&self, text: &str) -> RtResult<()> {
+        if is_quadlet(text) { self.quadlets().map(drop) } else { Ok(()) }
+    }
+
     fn install(&self, call: &Call, unit: &Unit, text: &str) -> RtResult<()> {
+        if is_quadlet(text) {
+            return self.install_quadlet(call, unit, text);
+        }
         self.files.write(&unit.name, text)?;
         self.reload(call)
     }
 
     fn uninstall(&self, call: &Call, unit: &Unit) -> RtResult<()> {
         self.files.delete(&unit.name)?;
+        self.quadlets.as_ref().map_or(Ok(()), |quadlets| quadlets.delete(&unit.name))?;
         self.reload(call)
     }
 

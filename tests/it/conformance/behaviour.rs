@@ -83,7 +83,8 @@ pub fn for_busybox(behaviour: &Behaviour) -> Vec<String> {
     vec!["sh".to_owned(), "-c".to_owned(), script]
 }
 
-/// The same where a journal takes the output that is not told whose it is, and has to look before the process is gone.
+/// The same where a journal takes the output that is not told whose it is, and has to look before the process that wrote it is
+/// gone: so that one writes which stays a moment.
 pub fn for_journal(behaviour: &Behaviour) -> Vec<String> {
     let mut command = for_busybox(behaviour);
     let prints_and_ends = match behaviour {
@@ -102,7 +103,8 @@ pub fn for_journal(behaviour: &Behaviour) -> Vec<String> {
         | Behaviour::EatMemory => false,
     };
     if let (true, Some(script)) = (prints_and_ends, command.last_mut()) {
-        script.push_str("\ncode=$?; sleep 0.2; exit $code");
+        *script =
+            format!("out=$({{ {script}\n}} 2>&1); code=$?; [ -z \"$out\" ] || echo \"$out\"; sleep 0.2; exit $code");
     }
     command
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use actioncontroller::runtime::adapter::{Probe, RuntimeAdapter};
 use actioncontroller::runtime::systemd::{Systemd, SystemdConfig};
 
 use nix::sys::signal::{Signal, kill};
@@ -35,28 +36,44 @@ const INSIDE: &str = "set -e; mount --make-rprivate /; mount -t tmpfs tmpfs /run
     mount --bind \"$1/bus\" /run/user/0; if [ -d \"$1/journal\" ]; then for dir in log/journal systemd/journal; do \
     mkdir -p /run/$dir \"$1/journal/run/$dir\"; mount --bind \"$1/journal/run/$dir\" /run/$dir; done; \
     mkdir /run/systemd/journald.conf.d; cp \"$1/journal/rig.conf\" /run/systemd/journald.conf.d; \
-    mount --bind \"$1/journal/machine-id\" /etc/machine-id; fi; umount -R /sys/fs/cgroup 2>/dev/null || umount -l /sys/fs/cgroup; \
+    mount --bind \"$1/journal/machine-id\" /etc/machine-id; fi; \
+    if [ -e \"$1/usr\" ]; then mount -t overlay -o \"lowerdir=$(cat \"$1/usr\"):/usr\" overlay /usr; fi; umount -R /sys/fs/cgroup 2>/dev/null || umount -l /sys/fs/cgroup; \
     mount -t cgroup2 none /sys/fs/cgroup; exec env -i PATH=\"$PATH\" HOME=\"$1/home\" XDG_RUNTIME_DIR=/run/user/0 \
     DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/0/bus SYSTEMD_LOG_TARGET=console SYSTEMD_UNIT_PATH=\"$1/units:\" \
-    /lib/systemd/systemd --user";
+    $(cat \"$1/environment\" 2>/dev/null) /lib/systemd/systemd --user";
 
 /// The unit of its journal. As a user's manager it does not tell the journal whose output is whose, which a system's does,
 /// so that the journal has to look before the process is gone.
 const JOURNALD: &str = "[Service]\nType=notify\nExecStart=/lib/systemd/systemd-journald\nNice=-20\n\
     StandardOutput=null\nEnvironment=SYSTEMD_LOG_TARGET=null\n";
 
+/// Has it run a journal of a machine of its own, without the kernel's messages and without bounds on how much is written.
+pub(super) fn prepare_journal(dir: &Path) {
+    let journal = dir.join("journal");
+    fs::create_dir(&journal).expect("a folder");
+    let settings = "[Journal]\nStorage=volatile\nReadKMsg=no\nAudit=no\nRateLimitBurst=0\n";
+    fs::write(journal.join("rig.conf"), settings).expect("a file");
+    fs::write(journal.join("machine-id"), format!("{}\n", uuid::Uuid::now_v7().simple())).expect("a file");
+    let (name, units) = ("systemd-journald.service", dir.join("units"));
+    fs::write(units.join(name), JOURNALD).expect("a unit");
+    let wants = units.join("default.target.wants");
+    fs::create_dir(&wants).expect("a folder");
+    std::os::unix::fs::symlink(units.join(name), wants.join(name)).expect("a link");
+}
+
 impl SystemdServer {
     /// Starts it, and waits until it is on its bus.
     pub fn start() -> Self {
-        Self::start_with(&[])
+        Self::start_with(|_| {})
     }
 
     /// The same with a journal.
     pub fn start_with_journal() -> Self {
-        Self::start_with(&[("systemd-journald.service", JOURNALD)])
+        Self::start_with(prepare_journal)
     }
 
-    fn start_with(more: &[(&str, &str)]) -> Self {
+    /// Starts it with what is put into its folder before.
+    pub(super) fn start_with(prepare: impl FnOnce(&Path)) -> Self {
         let dir = tempfile::Builder::new().prefix("ac-systemd-").tempdir().expect("a temporary folder");
         for folder in ["bus", "home", "units"] {
             fs::create_dir(dir.path().join(folder)).expect("a folder");
@@ -69,27 +86,11 @@ impl SystemdServer {
                  --nofork --nopidfile --systemd-activation\n",
             ),
             ("default.target", "[Unit]\nRequires=dbus.socket dbus.service\nAfter=dbus.service\n"),
-        ]
-        .iter()
-        .chain(more)
-        {
+        ] {
             fs::write(dir.path().join("units").join(name), text).expect("a unit");
         }
-        if !more.is_empty() {
-            let journal = dir.path().join("journal");
-            fs::create_dir(&journal).expect("a folder");
-            let settings = "[Journal]\nStorage=volatile\nReadKMsg=no\nAudit=no\nRateLimitBurst=0\n";
-            fs::write(journal.join("rig.conf"), settings).expect("a file");
-            let machine = format!("{}\n", uuid::Uuid::now_v7().simple());
-            fs::write(journal.join("machine-id"), machine).expect("a file");
-            let units = dir.path().join("units");
-            let wants = units.join("default.target.wants");
-            fs::create_dir(&wants).expect("a folder");
-            for (name, _) in more {
-                std::os::unix::fs::symlink(units.join(name), wants.join(name)).expect("a link");
-            }
-        }
         busybox_tree(dir.path());
+        prepare(dir.path());
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let group = unified().join(format!("ac-systemd-{}-{number}", std::process::id()));
         let mut server = Self { dir, group, child: None };
@@ -111,11 +112,9 @@ impl SystemdServer {
         let is_there = || {
             UnixStream::connect(self.socket()).ok()?;
             let adapter = self.adapter();
-            matches!(
-                actioncontroller::runtime::adapter::RuntimeAdapter::probe(&adapter),
-                actioncontroller::runtime::adapter::Probe::Available { .. }
-            )
-            .then_some(())
+            let is_available = matches!(adapter.probe(), Probe::Available { .. });
+            let has_journal = adapter.capabilities().supports_logs || !self.journal().exists();
+            (is_available && has_journal).then_some(())
         };
         until("systemd is on its bus", START_LIMIT, is_there);
     }
@@ -148,6 +147,7 @@ impl SystemdServer {
             bus: self.socket().display().to_string(),
             unit_dir: self.units(),
             journal_root: self.journal(),
+            ..SystemdConfig::default()
         }
     }
 

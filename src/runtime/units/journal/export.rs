@@ -14,7 +14,7 @@ const MOST_VALUE: usize = 1024;
 const MOST_NAME: usize = 256;
 
 /// What is asked for of entries, beside cursor and time, which always come.
-pub(super) const FIELDS: &str = "MESSAGE,PRIORITY,_LINE_BREAK";
+pub(super) const FIELDS: &str = "MESSAGE,PRIORITY,_LINE_BREAK,CONTAINER_PARTIAL_MESSAGE";
 
 /// An entry.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -139,7 +139,8 @@ impl Parser {
             b"__CURSOR" => self.entry.cursor = text(),
             b"__REALTIME_TIMESTAMP" => self.entry.time_us = text().parse().unwrap_or(0),
             b"PRIORITY" => self.entry.priority = text().parse().ok(),
-            b"_LINE_BREAK" => self.entry.is_part = true,
+            // Of journald, and of conmon.
+            b"_LINE_BREAK" | b"CONTAINER_PARTIAL_MESSAGE" => self.entry.is_part = true,
             b"MESSAGE" => (self.entry.message, self.entry.dropped) = (value, dropped),
             // Some come unasked.
             _ => {}

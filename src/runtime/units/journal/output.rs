@@ -252,7 +252,8 @@ impl Found {
             text.extend_from_slice(format!(" [{} more bytes are in the journal]", entry.dropped).as_bytes());
         }
         let mut chunks: VecDeque<_> = text.chunks(MOST_CHUNK).map(<[u8]>::to_vec).collect();
-        if !entry.is_part {
+        // conmon writes the end of a line too.
+        if !entry.is_part && !text.ends_with(b"\n") {
             match chunks.back_mut() {
                 Some(last) => last.push(b'\n'),
                 None => chunks.push_back(b"\n".to_vec()),
