@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use nix::sys::signal::Signal;
 
 use crate::runtime::adapter::{RtResult, RuntimeError, unsupported};
-use crate::runtime::units::text::{Setting, is_true, settings};
+use crate::runtime::units::text::{ACCOUNTS, Setting, is_true, settings};
 use crate::transport::dbus::Value;
 
 /// How a setting's value is read, and what type it has.
@@ -143,6 +143,7 @@ pub(super) fn properties(engine: &str, text: &str) -> RtResult<Vec<Property>> {
         return Err(RuntimeError::InvalidSpec { reason: "unit: there is no ExecStart=".to_owned() });
     }
     given.single.insert("RemainAfterExit", Value::Bool(true));
+    given.single.extend(ACCOUNTS.map(|name| (name, Value::Bool(true))));
     let mut all: Vec<Property> = given.single.into_iter().collect();
     all.extend(given.words.into_iter().map(|(name, words)| (name, Value::from(words))));
     all.extend(given.commands.into_iter().map(|(name, commands)| (name, Value::from(commands))));
