@@ -93,8 +93,7 @@ impl<M: UnitManager> Engine<M> {
         let seen = status::seen(&properties, end);
         if record.run.as_ref().is_some_and(|run| !run.has_begun) {
             // Of one that fails in the middle of its start nobody is to hear that it ran and ended.
-            let is_starting = || self.starting.lock().unwrap_or_else(PoisonError::into_inner).contains(&record.id);
-            if status::is_at_rest(&properties) || (!seen.status.is_live() && is_starting()) {
+            if status::is_at_rest(&properties) || (!seen.status.is_live() && self.is_starting(record)) {
                 return Ok(record.before());
             }
         }
@@ -128,6 +127,12 @@ impl<M: UnitManager> Engine<M> {
             self.has_begun(&record.id, run)?;
         }
         Ok(seen)
+    }
+
+    /// Whether a start is under way of which it is not known yet whether it succeeds.
+    pub(super) fn is_starting(&self, record: &Record) -> bool {
+        record.run.as_ref().is_some_and(|run| !run.has_begun)
+            && self.starting.lock().unwrap_or_else(PoisonError::into_inner).contains(&record.id)
     }
 
     fn has_begun(&self, id: &str, run: &Run) -> RtResult<()> {

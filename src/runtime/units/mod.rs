@@ -1,7 +1,7 @@
 //! What engines that run units of systemd do alike, on this node or on others.
 //!
 //! [`Units`] is an engine over whoever is asked for units ([`manager`]); [`local`] is this node's systemd. `record` is what is kept of containers, `lifecycle`
-//! the verbs, `events` what happens, `text` what a container comes to as a unit file and `files` where that is, `status` what
+//! the verbs, `events` what happens, `text` what a container comes to as a unit file, `files` where that is and `transient` how it is given without one, `status` what
 //! a unit's properties say of it, `answers` how requests are refused and jobs end, `groups` what the kernel says. Enters: what
 //! is systemd's own, whoever is asked for it. Stays out: whom to ask and how, policy, plans, and units that are not this
 //! daemon's.
@@ -25,6 +25,7 @@ pub mod manager;
 mod record;
 pub mod status;
 pub mod text;
+pub mod transient;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

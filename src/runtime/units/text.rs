@@ -204,6 +204,12 @@ pub struct Setting {
     pub value: String,
 }
 
+/// Whether it is to be given to systemd without a file: `Transient=yes` in the section of ours.
+pub fn is_transient(text: &str) -> bool {
+    let is_it = |one: &Setting| (one.section.as_str(), one.key.as_str()) == ("X-ActionController", "Transient");
+    settings(text).iter().rev().find(|one| is_it(one)).is_some_and(|one| is_true(&one.value))
+}
+
 /// The settings of a unit's text. Source: `systemd.syntax(7)`.
 pub fn settings(text: &str) -> Vec<Setting> {
     let mut joined = String::new();
