@@ -103,16 +103,16 @@ fn limits_take_effect_or_are_refused(rig: &Rig) {
     // Changed while it runs on.
     let pid = rig.engine.inspect_container(&rig.call(), &id).unwrap().pid;
     let more = Resources { cpu_millis: Some(500), pids: Some(30), ..Resources::default() };
-    assert_eq!(rig.engine.update_resources(&rig.call(), &id, &more), Ok(Change::Changed));
+    assert_eq!(rig.engine.update_resources(&rig.call(), &id, &more, false), Ok(Change::Changed));
     assert_eq!((rig.group(&id, "cpu.max"), rig.group(&id, "pids.max")), ("50000 100000".into(), "30".into()));
-    assert_eq!(rig.engine.update_resources(&rig.call(), &id, &more), Ok(Change::Unchanged));
+    assert_eq!(rig.engine.update_resources(&rig.call(), &id, &more, false), Ok(Change::Unchanged));
     assert_eq!(rig.engine.inspect_container(&rig.call(), &id).unwrap().pid, pid);
 
     // What there is no controller for is refused by name, at the making and later.
     let memory = Resources { memory_bytes: Some(64 << 20), ..Resources::default() };
     let refused = rig.engine.create_container(&rig.call(), &rig.config("greedy", memory.clone())).unwrap_err();
     assert!(matches!(&refused, RuntimeError::Unsupported { what, .. } if what.contains("memory")), "{refused:?}");
-    let refused = rig.engine.update_resources(&rig.call(), &id, &memory).unwrap_err();
+    let refused = rig.engine.update_resources(&rig.call(), &id, &memory, false).unwrap_err();
     assert!(refused.to_string().contains("memory"), "{refused}");
 
     until("it has used some time", LIMIT, || {
@@ -187,7 +187,7 @@ fn transient_unit_has_the_cpus_and_the_limits_that_its_text_says_or_they_are_ref
         assert_eq!((rig.group(&id, "cpu.max"), rig.group(&id, "pids.max")), ("40000 100000".into(), "7".into()));
         assert_eq!(rig.group(&id, "cpuset.cpus"), "0-1");
         let more = Resources { cpu_millis: Some(500), ..Resources::default() };
-        assert_eq!(rig.engine.update_resources(&rig.call(), &id, &more), Ok(Change::Changed));
+        assert_eq!(rig.engine.update_resources(&rig.call(), &id, &more, false), Ok(Change::Changed));
         assert_eq!(rig.group(&id, "cpu.max"), "50000 100000");
     }
     assert_eq!(rig.engine.remove_container(&rig.call(), &id, true), Ok(Change::Changed));

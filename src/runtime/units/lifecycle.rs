@@ -207,7 +207,7 @@ impl<M: UnitManager> Engine<M> {
         if !instance.status.is_live() {
             return Ok(());
         }
-        resize::resize(&instance, asked, |_| Ok(())).map(drop)
+        resize::resize(&instance, asked, false, |_| Ok(())).map(drop)
     }
 
     /// Whether the job of a start has started it.
@@ -398,16 +398,16 @@ impl<M: UnitManager> Engine<M> {
     }
 
     /// Changes limits of what runs.
-    pub(super) fn resize(&self, call: &Call, id: &str, resources: &Resources) -> RtResult<Change> {
+    pub(super) fn resize(&self, call: &Call, id: &str, resources: &Resources, force: bool) -> RtResult<Change> {
         self.manager.check(call)?;
         let record = self.records.get(id)?;
         if !record.unit().is_here() {
             return Err(unsupported(self.name(), "changing limits on another node"));
         }
         let instance = self.instance(call, &record)?;
-        fields::limits(resources)?;
+        fields::changed_limits(resources)?;
         self.manager.check_limits(call, resources)?;
-        resize::resize(&instance, resources, |resized| self.tell_limits(call, &record.unit(), resized))
+        resize::resize(&instance, resources, force, |resized| self.tell_limits(call, &record.unit(), resized))
     }
 
     fn tell_limits(&self, call: &Call, unit: &Unit, resized: &Resized) -> RtResult<()> {
