@@ -81,6 +81,11 @@ impl Cgroups {
         Some(root.join(path.trim_start_matches('/')))
     }
 
+    /// The folder of the group in the hierarchy of version 2, where that is mounted.
+    pub fn unified_dir(&self, path: &str) -> Option<PathBuf> {
+        self.unified.as_ref().map(|root| root.join(path.trim_start_matches('/')))
+    }
+
     /// The folders of the group in all hierarchies.
     pub fn dirs(&self, path: &str) -> Vec<PathBuf> {
         let roots = self.hierarchies.iter().map(|hierarchy| &hierarchy.dir).chain(&self.unified);

@@ -8,7 +8,7 @@ use super::outcome::{failure_of, success, tell_steps};
 use super::pipeline::{Meaning, Pipeline, Prepared, success_means};
 use super::plan::View;
 use super::recovery::{LOOK_AGAIN, to_look_at_again};
-use super::successor::{Successor, is_recorded};
+use super::successor::{Successor, is_recorded, scaled};
 use super::target::Loaded;
 use super::undo::Undo;
 use super::{Context, Recovery};
@@ -147,6 +147,16 @@ impl Conclusion<'_> {
                     continue;
                 }
                 Meaning::AsBefore => continue,
+                Meaning::Scaled => {
+                    if let Some(before) = &view.record {
+                        let (parameters, now_ms) = (&request.parameters, self.pipeline.ports().clock.now_ms());
+                        let record = scaled(before, &parameters.containers, &parameters.resources, &request.id, now_ms);
+                        if !is_recorded(Some(before), &record) {
+                            note(changes.put_workload(&record), outcome);
+                        }
+                    }
+                    continue;
+                }
                 // The daemon's own restart changes nothing of what is wanted.
                 Meaning::Desired(_) if request.parameters.supervised => continue,
                 Meaning::Desired(desired) => desired,

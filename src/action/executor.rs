@@ -400,6 +400,7 @@ mod tests {
                     drawings: &Drawings {
                         specs,
                         before: BTreeMap::new(),
+                        scaled: BTreeMap::new(),
                         schedule: None,
                         network: None,
                         node: "n",

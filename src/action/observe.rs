@@ -83,6 +83,13 @@ impl<'a> Observer<'a> {
             }
             _ => Leftovers::default(),
         };
+        let in_force = match &engine {
+            Some(engine) if self.request.verb == Verb::Scale => {
+                let limits = |container: &ContainerInstance| self.limits(engine.as_ref(), container);
+                containers.ours.iter().map(limits).collect::<Result<_>>()?
+            }
+            _ => BTreeMap::new(),
+        };
         let spec = wanted.cloned().or_else(|| record.as_ref().map(|record| record.spec.clone()));
         let view = View {
             name: name.to_owned(),
@@ -91,11 +98,19 @@ impl<'a> Observer<'a> {
             spec,
             record,
             containers: containers.ours,
+            in_force,
             leftovers,
             taken: containers.taken,
             superseded: false,
         };
         Ok(Observed { view, engine, reason, record_revision, warnings })
+    }
+
+    /// The limits that a container has, by its name: what a change that fails goes back to.
+    fn limits(&self, engine: &dyn RuntimeAdapter, container: &ContainerInstance) -> Result<(String, Resources)> {
+        let asked = &self.request.parameters.resources;
+        let limits = engine.limits_in_force(&self.call(), &container.id, &asked.in_force())?;
+        Ok((container.name.clone(), limits.unwrap_or_default().limits))
     }
 
     fn needs_leftovers(&self, is_known: bool) -> bool {

@@ -71,6 +71,7 @@ impl Reach<'_> {
             | StepOp::Resume { .. }
             | StepOp::Hibernate { .. }
             | StepOp::Wake { .. }
+            | StepOp::Resize { .. }
             | StepOp::Remove { .. }
             | StepOp::StopPod { .. }
             | StepOp::RemovePod { .. }

@@ -403,6 +403,8 @@ pub(super) enum Meaning {
     Forgotten,
     /// They stay as they are.
     AsBefore,
+    /// The workloads have other limits than their descriptions say.
+    Scaled,
     /// This is what the workloads shall be doing.
     Desired(Desired),
 }
@@ -417,6 +419,7 @@ pub(super) fn success_means(request: &ActionRequest) -> Meaning {
         Verb::Stop | Verb::Kill => Meaning::Desired(Desired::Stopped),
         Verb::Pause => Meaning::Desired(Desired::Paused),
         Verb::Hibernate => Meaning::Desired(Desired::Hibernated),
+        Verb::Scale => Meaning::Scaled,
         Verb::Launch
         | Verb::Start
         | Verb::Restart
@@ -424,7 +427,6 @@ pub(super) fn success_means(request: &ActionRequest) -> Meaning {
         | Verb::Rollback
         | Verb::Resume
         | Verb::Wake
-        | Verb::Scale
         | Verb::Offload => Meaning::Desired(Desired::Running),
     }
 }

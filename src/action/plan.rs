@@ -4,6 +4,7 @@ mod elsewhere;
 mod ending;
 mod order;
 mod replace;
+mod scale;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,6 +13,7 @@ use super::difference::first_difference;
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::model::action::{Parameters, Verb};
 use crate::model::plan::{NodeCommand, Plan, Step, StepOp};
+use crate::model::resources::Resources;
 use crate::model::schedule::Schedule;
 use crate::model::state::{Allowed, ContainerStatus, Transition};
 use crate::model::workload::{PullPolicy, WorkloadSpec, labels};
@@ -34,6 +36,8 @@ pub struct View {
     pub record: Option<WorkloadRecord>,
     /// Its containers, ours alone.
     pub containers: Vec<ContainerInstance>,
+    /// The limits that its containers have, by their names on the engine; of a scale alone.
+    pub in_force: BTreeMap<String, Resources>,
     /// What else of it is on the engine.
     pub leftovers: Leftovers,
     /// Container names that it needs and that others have.
@@ -111,10 +115,10 @@ pub fn plan(asked: &Asked<'_>, engine: &str, views: &[View]) -> Result<Plan> {
         builder.engine.clone_from(&view.engine);
         let first = builder.steps.len();
         match (verb, view.other_node()) {
-            (Verb::Update | Verb::Rollback, _) => replace::update(&mut builder, view, parameters)?,
-            (Verb::Offload, _) => replace::offload(&mut builder, view, parameters)?,
+            (Verb::Update | Verb::Rollback | Verb::Offload, _) | (_, None) => {
+                here(&mut builder, view, verb, parameters)?
+            }
             (_, Some(node)) => elsewhere::plan(&mut builder, view, verb, node, parameters)?,
-            (_, None) => here(&mut builder, view, verb, parameters)?,
         }
         order.link(&mut builder, view, first);
         if asked.connects {
@@ -134,7 +138,7 @@ pub fn plan(asked: &Asked<'_>, engine: &str, views: &[View]) -> Result<Plan> {
     })
 }
 
-/// The steps of a verb on a workload of this node.
+/// The steps of a verb on a workload of this node, or wherever it is where its place is the verb's business.
 fn here(builder: &mut Builder, view: &View, verb: Verb, parameters: &Parameters) -> Result<()> {
     match verb {
         Verb::Launch => launch(builder, view, parameters),
@@ -151,7 +155,9 @@ fn here(builder: &mut Builder, view: &View, verb: Verb, parameters: &Parameters)
         Verb::Resume => freeze(builder, view, Transition::Resume),
         Verb::Hibernate => hibernate(builder, view, Transition::Hibernate),
         Verb::Wake => hibernate(builder, view, Transition::Wake),
-        Verb::Update | Verb::Rollback | Verb::Offload | Verb::Scale => Err(not_built(verb)),
+        Verb::Scale => scale::scale(builder, view, parameters),
+        Verb::Update | Verb::Rollback => replace::update(builder, view, parameters),
+        Verb::Offload => replace::offload(builder, view, parameters),
     }
 }
 
@@ -173,6 +179,7 @@ fn starts(op: &StepOp) -> bool {
         | StepOp::Resume { .. }
         | StepOp::Hibernate { .. }
         | StepOp::Wake { .. }
+        | StepOp::Resize { .. }
         | StepOp::Remove { .. }
         | StepOp::StopPod { .. }
         | StepOp::RemovePod { .. }
@@ -209,12 +216,6 @@ fn admit_before_starts(builder: &mut Builder) {
     for step in builder.steps.iter_mut().filter(|step| starts(&step.op) || ends(&step.op)) {
         step.after.insert(0);
     }
-}
-
-/// The refusal of a verb that this version knows and does not carry out.
-pub fn not_built(verb: Verb) -> Error {
-    let message = format!("the verb '{verb}' is not implemented in this version");
-    Error::new(ErrorKind::Unimplemented, ErrorCode::NotImplemented, message).at("verb")
 }
 
 /// Several plans as one: each keeps its order, and steps on one workload keep the order of the plans.

@@ -14,7 +14,7 @@ use super::observe::Observer;
 use super::outcome::{blank, failure_of, success, tell_steps};
 use super::pipeline::{Meaning, Pipeline, STORE_BUDGET, fingerprint, success_means};
 use super::steps::Drawings;
-use super::successor::Successor;
+use super::successor::{Successor, scaled};
 use super::target::{self, Loaded};
 use super::undo::Undo;
 use super::{Context, Engines, Reporter, plan};
@@ -454,6 +454,14 @@ fn record(pipeline: &Pipeline, intent: &Intent, workload: &str, changes: &mut Ch
             return Ok(());
         }
         Meaning::AsBefore => return Ok(()),
+        Meaning::Scaled => {
+            let (parameters, now_ms) = (&intent.request.parameters, pipeline.ports().clock.now_ms());
+            if let Some(before) = intent.before.get(workload) {
+                let (containers, change) = (&parameters.containers, &parameters.resources);
+                changes.put_workload(&scaled(before, containers, change, &intent.request.id, now_ms))?;
+            }
+            return Ok(());
+        }
         Meaning::Desired(desired) => desired,
     };
     let Some(spec) = intent.specs.get(workload) else { return Ok(()) };

@@ -10,11 +10,14 @@ use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::hooks;
 use crate::model::plan::{NodeCommand, StepOp};
 use crate::model::pullpiri::NetworkOrder;
+use crate::model::resources::Resources;
 use crate::model::schedule::Schedule;
 use crate::model::state::ContainerStatus;
 use crate::model::workload::{WorkloadSpec, labels};
-use crate::runtime::adapter::{Call, Change, RestoreTo, RtResult, RuntimeAdapter, RuntimeError, StopOptions};
-use crate::storage::records::Intent;
+use crate::runtime::adapter::{
+    Call, Change, ContainerInstance, RestoreTo, RtResult, RuntimeAdapter, RuntimeError, StopOptions,
+};
+use crate::storage::records::{Intent, WorkloadRecord};
 
 /// What a step needs to know of the workloads, by name.
 pub struct Drawings<'a> {
@@ -22,6 +25,8 @@ pub struct Drawings<'a> {
     pub specs: BTreeMap<String, (WorkloadSpec, String)>,
     /// The workloads as they were before.
     pub before: BTreeMap<String, WorkloadSpec>,
+    /// Limits that were changed since containers were made, by workload and the container's name within it.
+    pub scaled: BTreeMap<String, BTreeMap<String, Resources>>,
     /// The real-time tasks that are to be admitted.
     pub schedule: Option<&'a Schedule>,
     /// The network that is to be set up for what starts.
@@ -35,10 +40,16 @@ pub struct Drawings<'a> {
 impl<'a> Drawings<'a> {
     /// The descriptions of an action's workloads.
     pub fn of_intent(intent: &'a Intent, node: &'a str) -> Self {
+        // Limits that were changed belong to the description that they were changed of.
+        let is_same = |name: &String, record: &WorkloadRecord| {
+            intent.specs.get(name).is_none_or(|spec| revision(spec) == record.revision)
+        };
+        let scaled = intent.before.iter().filter(|(name, record)| is_same(name, record));
         let with_revision = |(name, spec): (&String, &WorkloadSpec)| (name.clone(), (spec.clone(), revision(spec)));
         Self {
             specs: intent.specs.iter().map(with_revision).collect(),
             before: intent.before.iter().map(|(name, record)| (name.clone(), record.spec.clone())).collect(),
+            scaled: scaled.map(|(name, record)| (name.clone(), record.scaled.clone())).collect(),
             schedule: intent.schedule.as_ref(),
             network: intent.network.as_ref(),
             node,
@@ -116,7 +127,7 @@ pub fn run(
             let instance = with_networks(adapter, call, &blueprint, || adapter.create_container(call, &config))?;
             Ok(Done { changed: true, container_id: Some(instance.id), note: String::new() })
         }
-        StepOp::Start { container } => start(adapter, call, container),
+        StepOp::Start { container } => start(adapter, call, drawings.scaled.get(workload), container),
         StepOp::AwaitCompletion { container } => await_completion(adapter, call, container),
         StepOp::Stop { container, grace_ms, signal } => {
             let options = StopOptions { signal: signal.clone(), grace: Duration::from_millis(*grace_ms) };
@@ -132,7 +143,10 @@ pub fn run(
         StepOp::Pause { container } => Ok(adapter.pause_container(call, container)?.into()),
         StepOp::Resume { container } => Ok(adapter.resume_container(call, container)?.into()),
         StepOp::Hibernate { container } => Ok(adapter.hibernate_container(call, container)?.into()),
-        StepOp::Wake { container } => wake(adapter, call, drawings.of(workload).ok().as_ref(), container),
+        StepOp::Wake { container } => wake(adapter, call, drawings, workload, container),
+        StepOp::Resize { container, resources, force, .. } => {
+            Ok(adapter.update_resources(call, container, resources, *force)?.into())
+        }
         StepOp::Remove { container, force } => Ok(adapter.remove_container(call, container, *force)?.into()),
         StepOp::StopPod { pod } => Ok(adapter.stop_pod(call, pod)?.into()),
         StepOp::RemovePod { pod } => Ok(adapter.remove_pod(call, pod)?.into()),
@@ -183,10 +197,30 @@ fn ensure_path(blueprint: &Blueprint, path: &str) -> Result<Done> {
     Ok(Done { changed, container_id: None, note: String::new() })
 }
 
+/// Limits by the container's name within its workload.
+type Scaled = BTreeMap<String, Resources>;
+
+/// Sets the limits again that were changed since the container was made: engines forget them with its end.
+pub fn limit_again(
+    adapter: &dyn RuntimeAdapter,
+    call: &Call,
+    scaled: Option<&Scaled>,
+    instance: &ContainerInstance,
+) -> RtResult<Change> {
+    let own_name = instance.labels.get(labels::CONTAINER).unwrap_or(&instance.name);
+    let Some(limits) = scaled.and_then(|scaled| scaled.get(own_name)) else { return Ok(Change::Unchanged) };
+    match adapter.update_resources(call, &instance.id, limits, true) {
+        // It has ended meanwhile.
+        Err(RuntimeError::InvalidState { .. }) => Ok(Change::Unchanged),
+        other => other,
+    }
+}
+
 /// Starts, and looks whether it runs: "started" means that the runtime says so.
-fn start(adapter: &dyn RuntimeAdapter, call: &Call, container: &str) -> Result<Done> {
+fn start(adapter: &dyn RuntimeAdapter, call: &Call, scaled: Option<&Scaled>, container: &str) -> Result<Done> {
     let change = adapter.start_container(call, container)?;
     let instance = adapter.inspect_container(call, container)?;
+    limit_again(adapter, call, scaled, &instance)?;
     let mut done = Done::from(change);
     done.container_id = Some(instance.id);
     if instance.labels.contains_key(labels::ROLE) && matches!(instance.status, ContainerStatus::Exited { .. }) {
@@ -216,11 +250,24 @@ fn start(adapter: &dyn RuntimeAdapter, call: &Call, container: &str) -> Result<D
 }
 
 /// Wakes; where that fails for the checkpoint's or the engine's sake, and the document says so, it is started anew.
-fn wake(adapter: &dyn RuntimeAdapter, call: &Call, blueprint: Option<&Blueprint>, container: &str) -> Result<Done> {
+fn wake(
+    adapter: &dyn RuntimeAdapter,
+    call: &Call,
+    drawings: &Drawings,
+    workload: &str,
+    container: &str,
+) -> Result<Done> {
+    let scaled = drawings.scaled.get(workload);
     let error = match adapter.wake_container(call, container, RestoreTo::Running) {
-        Ok(change) => return Ok(change.into()),
+        Ok(change) => {
+            if scaled.is_some_and(|scaled| !scaled.is_empty()) {
+                limit_again(adapter, call, scaled, &adapter.inspect_container(call, container)?)?;
+            }
+            return Ok(change.into());
+        }
         Err(error) => error,
     };
+    let blueprint = drawings.of(workload).ok();
     let fallback = blueprint.and_then(|blueprint| blueprint.spec.annotations.get(labels::WAKE_FALLBACK));
     let may_start = fallback.is_some_and(|fallback| fallback == labels::COLD_START);
     let is_worth_it = match &error {
@@ -247,7 +294,7 @@ fn wake(adapter: &dyn RuntimeAdapter, call: &Call, blueprint: Option<&Blueprint>
     }
     log::warn!("container '{container}' is started anew, as its document says: {error}");
     adapter.stop_container(call, container, &StopOptions::kill())?;
-    let mut done = start(adapter, call, container)?;
+    let mut done = start(adapter, call, scaled, container)?;
     done.note = format!("container '{container}' was started anew, as it could not be woken: {error}");
     Ok(done)
 }

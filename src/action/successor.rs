@@ -1,6 +1,9 @@
 //! What a workload's record becomes by an action that succeeded. Pure.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::model::action::Verb;
+use crate::model::resources::Resources;
 use crate::model::workload::WorkloadSpec;
 use crate::storage::records::{Desired, Previous, WorkloadRecord};
 
@@ -52,8 +55,34 @@ impl Successor<'_> {
             updated_ms: self.now_ms,
             previous,
             returned_from,
+            scaled: self.scaled(),
         }
     }
+
+    /// Limits that were changed belong to the description that they were changed of.
+    fn scaled(&self) -> BTreeMap<String, Resources> {
+        let before = self.before.filter(|before| before.revision == self.revision);
+        before.map(|before| before.scaled.clone()).unwrap_or_default()
+    }
+}
+
+/// The record once the limits of these containers, all where none is named, were changed. What the workload shall be doing is
+/// as before.
+pub fn scaled(
+    before: &WorkloadRecord,
+    containers: &BTreeSet<String>,
+    change: &Resources,
+    action_id: &str,
+    now_ms: u64,
+) -> WorkloadRecord {
+    let mut record = before.clone();
+    let is_meant = |name: &String| containers.is_empty() || containers.contains(name);
+    let names = before.spec.containers.iter().map(|container| container.name.clone()).filter(is_meant);
+    for name in names {
+        let scaled = record.scaled.entry(name).or_default();
+        *scaled = change.over(scaled);
+    }
+    WorkloadRecord { action_id: action_id.to_owned(), updated_ms: now_ms, ..record }
 }
 
 /// Whether the record says all that the new one would, the time and the action apart.

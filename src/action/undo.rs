@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::blueprint;
 use super::outside::Reach;
-use super::steps::{Done, Drawings, run};
+use super::steps::{Done, Drawings, limit_again, run};
 use super::{Engines, Outside, Reporter, Settings};
 use crate::cancel::CancelToken;
 use crate::clock::Deadline;
@@ -129,6 +129,17 @@ impl Undo<'_> {
         }
     }
 
+    /// Limits that were changed before come back with what comes back.
+    fn limit_again(&self, adapter: &dyn RuntimeAdapter, call: &Call, step: &Step, container: &str) -> RtResult<()> {
+        let scaled = self.intent.before.get(&step.workload).map(|record| &record.scaled);
+        match scaled.filter(|scaled| !scaled.is_empty()) {
+            Some(scaled) => {
+                limit_again(adapter, call, Some(scaled), &adapter.inspect_container(call, container)?).map(drop)
+            }
+            None => Ok(()),
+        }
+    }
+
     fn existed(&self, step: &Step, container: &str) -> bool {
         let before = self.intent.existed.get(&step.workload);
         before.is_some_and(|names| names.iter().any(|name| name == container))
@@ -165,11 +176,20 @@ impl Undo<'_> {
                 none_is_unchanged(adapter.stop_container(call, container, &StopOptions::graceful(UNDO_GRACE)))
             }
             StepOp::Start { .. } => Ok(Change::Unchanged),
-            StepOp::Stop { container, .. } if self.ran(step, container) => adapter.start_container(call, container),
+            StepOp::Stop { container, .. } if self.ran(step, container) => {
+                let started = adapter.start_container(call, container)?;
+                self.limit_again(adapter, call, step, container)?;
+                Ok(started)
+            }
+            StepOp::Resize { container, resources, before, .. } => {
+                none_is_unchanged(adapter.update_resources(call, container, &resources.undoing(before), true))
+            }
             StepOp::Pause { container } => none_is_unchanged(adapter.resume_container(call, container)),
             StepOp::Resume { container } => none_is_unchanged(adapter.pause_container(call, container)),
             StepOp::Hibernate { container } if self.ran(step, container) => {
-                none_is_unchanged(adapter.wake_container(call, container, RestoreTo::Running))
+                let woken = none_is_unchanged(adapter.wake_container(call, container, RestoreTo::Running))?;
+                self.limit_again(adapter, call, step, container)?;
+                Ok(woken)
             }
             StepOp::Wake { container } if !self.ran(step, container) => {
                 none_is_unchanged(adapter.hibernate_container(call, container))
@@ -331,6 +351,7 @@ impl Undo<'_> {
             before: BTreeMap::new(),
             schedule: None,
             network: None,
+            scaled: BTreeMap::new(),
             node: &self.settings.node,
             action_id: &before.action_id,
         };
@@ -376,6 +397,7 @@ fn needs_engine(op: &StepOp) -> bool {
         | StepOp::Resume { .. }
         | StepOp::Hibernate { .. }
         | StepOp::Wake { .. }
+        | StepOp::Resize { .. }
         | StepOp::Remove { .. }
         | StepOp::RemovePod { .. }
         | StepOp::RemoveVolume { .. }

@@ -33,8 +33,16 @@ pub fn normalize(request: &mut ActionRequest) -> Result<()> {
             return Err(Error::invalid("parameters.signal", message));
         }
     }
-    if parameters.force && request.verb != Verb::Remove {
+    if parameters.force && !matches!(request.verb, Verb::Remove | Verb::Scale) {
         return Err(Error::invalid("parameters.force", format!("the verb '{}' takes no force", request.verb)));
+    }
+    if !parameters.resources.is_empty() && request.verb != Verb::Scale {
+        let message = format!("the verb '{}' changes no limits", request.verb);
+        return Err(Error::invalid("parameters.resources", message));
+    }
+    if !parameters.containers.is_empty() && !matches!(request.verb, Verb::Start | Verb::Scale) {
+        let message = format!("the verb '{}' is for all containers of a workload", request.verb);
+        return Err(Error::invalid("parameters.containers", message));
     }
     check_nodes(request)?;
     let parameters = &request.parameters;
@@ -95,11 +103,15 @@ mod tests {
 
     #[test]
     fn parameters_that_mean_nothing_are_refused_with_their_field() {
+        let nine = crate::model::resources::Resources { pids: Some(9), ..Default::default() };
+        let one = ["main".to_owned()].into();
         let parameters = [
             ("parameters.signal", Verb::Stop, Parameters { signal: Some("FOO".into()), ..Parameters::default() }),
             ("parameters.signal", Verb::Launch, Parameters { signal: Some("TERM".into()), ..Parameters::default() }),
             ("parameters.grace_ms", Verb::Stop, Parameters { grace_ms: Some(u64::MAX), ..Parameters::default() }),
             ("parameters.force", Verb::Stop, Parameters { force: true, ..Parameters::default() }),
+            ("parameters.resources", Verb::Update, Parameters { resources: nine, ..Parameters::default() }),
+            ("parameters.containers", Verb::Stop, Parameters { containers: one, ..Parameters::default() }),
         ];
         for (field, verb, given) in parameters {
             let error = normalize(&mut request(verb, given)).unwrap_err();

@@ -329,6 +329,7 @@ mod tests {
             updated_ms: 0,
             previous: None,
             returned_from: String::new(),
+            scaled: BTreeMap::new(),
         }
     }
 

@@ -9,7 +9,9 @@ use super::history::page_size;
 use crate::action::SettingsCell;
 use crate::cancel::{CancelToken, Urge};
 use crate::clock::Deadline;
-use crate::dispatch::service::{Condition, ExecQuery, LogsQuery, Page, PageQuery, WaitQuery, WorkloadView};
+use crate::dispatch::service::{
+    Condition, ContainerLimits, ExecQuery, LogsQuery, Page, PageQuery, WaitQuery, WorkloadView,
+};
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::model::state::{ContainerStatus, Health, WorkloadState};
 use crate::model::workload::labels;
@@ -141,11 +143,16 @@ impl Status {
     pub fn get(&self, name: &str, deadline: Deadline, token: &CancelToken) -> Result<WorkloadView> {
         let mut view = self.find(name, deadline, token)?;
         let call = Call { deadline, cancel: token, progress: &NoProgress };
+        let record = self.records.workload(name, deadline).ok().flatten();
         if let Some(engine) = self.engines.get(&view.engine) {
             for container in &mut view.containers {
                 if let Ok(full) = engine.inspect_container(&call, &container.id) {
                     *container = full;
                 }
+                let own_name = container.labels.get(labels::CONTAINER).unwrap_or(&container.name);
+                let wanted = record.as_ref().map(|record| record.value.limits(own_name)).unwrap_or_default();
+                let in_force = engine.limits_in_force(&call, &container.id, &wanted).ok().flatten();
+                view.limits.insert(container.id.clone(), ContainerLimits { wanted, in_force });
             }
         }
         Ok(view)
@@ -358,6 +365,7 @@ fn view(
         updated_ms: record.map(|record| record.updated_ms).unwrap_or_default(),
         message: away.cloned().unwrap_or_default(),
         containers,
+        limits: BTreeMap::new(),
     }
 }
 

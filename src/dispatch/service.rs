@@ -12,11 +12,12 @@ use futures_util::Stream;
 use crate::error::Result;
 use crate::model::action::{ActionRequest, ActionState, Outcome, StepState, Verb, Warning};
 use crate::model::plan::{Plan, Step};
+use crate::model::resources::Resources;
 use crate::model::schedule::MissCounts;
 use crate::model::state::WorkloadState;
 use crate::networks::NetworkAnswer;
 use crate::policy::WorkloadRuling;
-use crate::runtime::adapter::{Change, ContainerInstance, ContainerStats, ExecOutcome, LogChunk};
+use crate::runtime::adapter::{Change, ContainerInstance, ContainerStats, ExecOutcome, LimitsInForce, LogChunk};
 use crate::runtime::nodes::{
     InstalledService, ManagerOrder, ServiceFilter, ServiceNodes, ServiceState, UnitFileChange, UnitFilesOrder,
 };
@@ -295,12 +296,23 @@ pub struct WorkloadView {
     pub revision: String,
     /// Its containers.
     pub containers: Vec<ContainerInstance>,
+    /// Their limits, by id; of one workload in full alone.
+    pub limits: BTreeMap<String, ContainerLimits>,
     /// The action that last changed it.
     pub last_action_id: String,
     /// Milliseconds since the epoch.
     pub updated_ms: u64,
     /// Why the state is unknown.
     pub message: String,
+}
+
+/// Limits of a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ContainerLimits {
+    /// Those that it shall have.
+    pub wanted: Resources,
+    /// Those that it has, where that can be told.
+    pub in_force: Option<LimitsInForce>,
 }
 
 /// Which output is read.

@@ -1,7 +1,7 @@
 //! Limits that Beemesh's annotations give to a workload of one container: `beemesh.io/resources.cpu` (`2.0`) and
 //! `beemesh.io/resources.memory` (`4GB`, `4Gi`). A limit of the container's own wins.
 
-use super::quantity;
+use crate::model::quantity;
 use crate::model::text::shown;
 use crate::model::workload::ContainerSpec;
 

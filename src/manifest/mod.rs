@@ -35,7 +35,6 @@ mod pod;
 mod privileges;
 mod probes;
 mod pullpiri;
-mod quantity;
 mod reader;
 mod unit;
 mod variables;

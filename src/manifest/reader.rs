@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::{ManifestError, ManifestErrorKind, ManifestResult};
 use super::node::{Entry, Node, Scalar, Value};
-use super::quantity;
 use crate::model::action::Warning;
+use crate::model::quantity;
 use crate::model::text::shown;
 
 /// The most warnings that one document gives; more are counted.

@@ -2,7 +2,7 @@
 //!
 //! The text goes to systemd as it is, so only its form is looked at here, and the section `[X-ActionController]`, which
 //! systemd ignores like every section that begins with `X-`: `Name=` names the workload, `Node=` the node whose systemd
-//! shall run it. Source: `systemd.syntax(7)`; `[Container]` and `[Kube]` are Podman's `podman-systemd.unit(5)`.
+//! shall run it, and `Transient=` says whether systemd gets it without a file. Source: `systemd.syntax(7)`; `[Container]` and `[Kube]` are Podman's `podman-systemd.unit(5)`.
 
 use super::error::{ManifestError, ManifestErrorKind, ManifestResult};
 use super::reader::Notes;
@@ -62,6 +62,7 @@ pub(super) fn read(text: &str, given: &str) -> ManifestResult<(WorkloadSpec, Not
 struct Unit {
     name: Option<(String, u32)>,
     node: Option<(String, u32)>,
+    transient: Option<(String, u32)>,
 }
 
 fn invalid(message: impl Into<String>) -> ManifestError {
@@ -135,13 +136,17 @@ fn own(unit: &mut Unit, key: &str, value: &str, line: u32) -> ManifestResult<()>
     let target = match key {
         "Name" => &mut unit.name,
         "Node" => &mut unit.node,
+        "Transient" => &mut unit.transient,
         _ => {
-            let message = format!("'{}' is neither Name nor Node", shown(key));
+            let message = format!("'{}' is none of Name, Node and Transient", shown(key));
             return Err(ManifestError::new(ManifestErrorKind::Unsupported, message).at(path, line));
         }
     };
     if value.is_empty() || value.ends_with('\\') {
         return Err(invalid("must not be empty, and must be on one line").at(path, line));
+    }
+    if key == "Transient" && !matches!(value, "yes" | "no") {
+        return Err(invalid(format!("'{}' is neither yes nor no", shown(value))).at(path, line));
     }
     if target.replace((value.to_owned(), line)).is_some() {
         return Err(invalid(format!("{key} is given twice")).at(path, line));

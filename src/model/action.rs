@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::plan::Plan;
+use super::resources::Resources;
 
 /// The longest action id that is taken.
 pub const MAX_ACTION_ID: usize = 128;
@@ -101,11 +102,6 @@ impl Verb {
     pub fn is_undone(self) -> bool {
         self.lane() == Lane::Normal
     }
-
-    /// Whether the verb works in this version; the others are refused by name.
-    pub fn is_built(self) -> bool {
-        !matches!(self, Self::Scale)
-    }
 }
 
 impl fmt::Display for Verb {
@@ -130,7 +126,7 @@ pub struct Parameters {
     pub grace_ms: Option<u64>,
     /// The signal of a kill or of a stop's first step, by name (`SIGUSR1`); `None` takes SIGKILL or SIGTERM.
     pub signal: Option<String>,
-    /// Remove also what still runs.
+    /// Remove also what still runs; of a scale, take also memory that is in use.
     pub force: bool,
     /// The runtime engine by name; `None` selects.
     pub engine: Option<String>,
@@ -153,13 +149,16 @@ pub struct Parameters {
     /// to run.
     #[serde(skip_serializing_if = "is_false")]
     pub reconcile: bool,
-    /// Of a start: the containers alone that have these names within the workload; empty is all.
+    /// Of a start or a scale: the containers alone that have these names within the workload; empty is all.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub containers: BTreeSet<String>,
     /// Of a start: only while the workload shall be running. The daemon's own restarts ask so, after which nobody has
     /// stopped it.
     #[serde(skip_serializing_if = "is_false")]
     pub supervised: bool,
+    /// Of a scale: the limits that change.
+    #[serde(skip_serializing_if = "Resources::is_empty")]
+    pub resources: Resources,
 }
 
 /// For serde, which gives a reference.

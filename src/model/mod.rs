@@ -6,6 +6,7 @@
 pub mod action;
 pub mod plan;
 pub mod pullpiri;
+pub mod quantity;
 pub mod report;
 pub mod resources;
 pub mod schedule;

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::action::{Verb, Warning};
+use super::resources::Resources;
 
 /// What another node is asked to do with a workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -109,6 +110,17 @@ pub enum StepOp {
         /// The container's name.
         container: String,
     },
+    /// Change limits of a container that runs.
+    Resize {
+        /// The container's name.
+        container: String,
+        /// The limits that change.
+        resources: Resources,
+        /// The limits as they are recorded before.
+        before: Resources,
+        /// Also where memory is in use that is taken.
+        force: bool,
+    },
     /// Delete a container.
     Remove {
         /// The container's name.
@@ -180,6 +192,7 @@ impl StepOp {
             Self::Resume { .. } => "resume",
             Self::Hibernate { .. } => "hibernate",
             Self::Wake { .. } => "wake",
+            Self::Resize { .. } => "limit",
             Self::Remove { .. } => "remove",
             Self::StopPod { .. } => "stop pod",
             Self::RemovePod { .. } => "remove pod",
@@ -213,6 +226,7 @@ impl StepOp {
             | Self::Resume { container }
             | Self::Hibernate { container }
             | Self::Wake { container }
+            | Self::Resize { container, .. }
             | Self::Remove { container, .. } => container,
         }
     }
@@ -233,7 +247,10 @@ pub struct Step {
 impl Step {
     /// The step in words: `create lane-core_core`.
     pub fn title(&self) -> String {
-        format!("{} {}", self.op.word(), self.op.object())
+        match &self.op {
+            StepOp::Resize { container, resources, .. } => format!("limit {container} to {resources}"),
+            op => format!("{} {}", op.word(), op.object()),
+        }
     }
 }
 

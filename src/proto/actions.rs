@@ -45,6 +45,10 @@ pub struct Parameters {
     pub source_node: ::std::string::String,
     // @@protoc_insertion_point(field:actioncontroller.v1.Parameters.partial)
     pub partial: bool,
+    // @@protoc_insertion_point(field:actioncontroller.v1.Parameters.resources)
+    pub resources: ::protobuf::MessageField<super::resources::Resources>,
+    // @@protoc_insertion_point(field:actioncontroller.v1.Parameters.containers)
+    pub containers: ::std::vec::Vec<::std::string::String>,
     // special fields
     // @@protoc_insertion_point(special_field:actioncontroller.v1.Parameters.special_fields)
     pub special_fields: ::protobuf::SpecialFields,
@@ -99,6 +103,12 @@ impl ::protobuf::Message for Parameters {
                 64 => {
                     self.partial = is.read_bool()?;
                 },
+                74 => {
+                    ::protobuf::rt::read_singular_message_into_field(is, &mut self.resources)?;
+                },
+                82 => {
+                    self.containers.push(is.read_string()?);
+                },
                 tag => {
                     ::protobuf::rt::read_unknown_or_skip_group(tag, is, self.special_fields.mut_unknown_fields())?;
                 },
@@ -133,6 +143,13 @@ impl ::protobuf::Message for Parameters {
         if self.partial != false {
             my_size += 1 + 1;
         }
+        if let Some(v) = self.resources.as_ref() {
+            let len = v.compute_size();
+            my_size += 1 + ::protobuf::rt::compute_raw_varint64_size(len) + len;
+        }
+        for value in &self.containers {
+            my_size += ::protobuf::rt::string_size(10, &value);
+        };
         my_size += ::protobuf::rt::unknown_fields_size(self.special_fields.unknown_fields());
         self.special_fields.cached_size().set(my_size as u32);
         my_size
@@ -161,6 +178,12 @@ impl ::protobuf::Message for Parameters {
         if self.partial != false {
             os.write_bool(8, self.partial)?;
         }
+        if let Some(v) = self.resources.as_ref() {
+            ::protobuf::rt::write_message_field_with_cached_size(9, v, os)?;
+        }
+        for v in &self.containers {
+            os.write_string(10, &v)?;
+        };
         os.write_unknown_fields(self.special_fields.unknown_fields())?;
         ::std::result::Result::Ok(())
     }
@@ -186,6 +209,8 @@ impl ::protobuf::Message for Parameters {
         self.target_node.clear();
         self.source_node.clear();
         self.partial = false;
+        self.resources.clear();
+        self.containers.clear();
         self.special_fields.clear();
     }
 
@@ -199,6 +224,8 @@ impl ::protobuf::Message for Parameters {
             target_node: ::std::string::String::new(),
             source_node: ::std::string::String::new(),
             partial: false,
+            resources: ::protobuf::MessageField::none(),
+            containers: ::std::vec::Vec::new(),
             special_fields: ::protobuf::SpecialFields::new(),
         };
         &instance

@@ -192,6 +192,12 @@ pub struct Container {
     pub init: bool,
     // @@protoc_insertion_point(field:actioncontroller.v1.Container.message)
     pub message: ::std::string::String,
+    // @@protoc_insertion_point(field:actioncontroller.v1.Container.limits)
+    pub limits: ::protobuf::MessageField<super::resources::Resources>,
+    // @@protoc_insertion_point(field:actioncontroller.v1.Container.limits_in_force)
+    pub limits_in_force: ::protobuf::MessageField<super::resources::Resources>,
+    // @@protoc_insertion_point(field:actioncontroller.v1.Container.limits_drifted)
+    pub limits_drifted: ::std::vec::Vec<::std::string::String>,
     // special fields
     // @@protoc_insertion_point(special_field:actioncontroller.v1.Container.special_fields)
     pub special_fields: ::protobuf::SpecialFields,
@@ -270,6 +276,15 @@ impl ::protobuf::Message for Container {
                 138 => {
                     self.message = is.read_string()?;
                 },
+                146 => {
+                    ::protobuf::rt::read_singular_message_into_field(is, &mut self.limits)?;
+                },
+                154 => {
+                    ::protobuf::rt::read_singular_message_into_field(is, &mut self.limits_in_force)?;
+                },
+                162 => {
+                    self.limits_drifted.push(is.read_string()?);
+                },
                 tag => {
                     ::protobuf::rt::read_unknown_or_skip_group(tag, is, self.special_fields.mut_unknown_fields())?;
                 },
@@ -337,6 +352,17 @@ impl ::protobuf::Message for Container {
         if !self.message.is_empty() {
             my_size += ::protobuf::rt::string_size(17, &self.message);
         }
+        if let Some(v) = self.limits.as_ref() {
+            let len = v.compute_size();
+            my_size += 2 + ::protobuf::rt::compute_raw_varint64_size(len) + len;
+        }
+        if let Some(v) = self.limits_in_force.as_ref() {
+            let len = v.compute_size();
+            my_size += 2 + ::protobuf::rt::compute_raw_varint64_size(len) + len;
+        }
+        for value in &self.limits_drifted {
+            my_size += ::protobuf::rt::string_size(20, &value);
+        };
         my_size += ::protobuf::rt::unknown_fields_size(self.special_fields.unknown_fields());
         self.special_fields.cached_size().set(my_size as u32);
         my_size
@@ -394,6 +420,15 @@ impl ::protobuf::Message for Container {
         if !self.message.is_empty() {
             os.write_string(17, &self.message)?;
         }
+        if let Some(v) = self.limits.as_ref() {
+            ::protobuf::rt::write_message_field_with_cached_size(18, v, os)?;
+        }
+        if let Some(v) = self.limits_in_force.as_ref() {
+            ::protobuf::rt::write_message_field_with_cached_size(19, v, os)?;
+        }
+        for v in &self.limits_drifted {
+            os.write_string(20, &v)?;
+        };
         os.write_unknown_fields(self.special_fields.unknown_fields())?;
         ::std::result::Result::Ok(())
     }
@@ -428,6 +463,9 @@ impl ::protobuf::Message for Container {
         self.finished_at.clear();
         self.init = false;
         self.message.clear();
+        self.limits.clear();
+        self.limits_in_force.clear();
+        self.limits_drifted.clear();
         self.special_fields.clear();
     }
 
@@ -450,6 +488,9 @@ impl ::protobuf::Message for Container {
             finished_at: ::protobuf::MessageField::none(),
             init: false,
             message: ::std::string::String::new(),
+            limits: ::protobuf::MessageField::none(),
+            limits_in_force: ::protobuf::MessageField::none(),
+            limits_drifted: ::std::vec::Vec::new(),
             special_fields: ::protobuf::SpecialFields::new(),
         };
         &instance

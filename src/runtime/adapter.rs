@@ -15,7 +15,7 @@ pub use asked::{
 pub use error::{RtResult, RuntimeError, unsupported};
 pub use told::{
     Change, CheckpointImage, ContainerInstance, ContainerStats, EngineEvent, EngineEventKind, ExecOutcome, Leftovers,
-    LogChunk, MAX_EXEC_OUTPUT, OutputStream, Probe, RuntimeCapabilities,
+    LimitsInForce, LogChunk, MAX_EXEC_OUTPUT, OutputStream, Probe, RuntimeCapabilities,
 };
 
 use crate::cancel::CancelToken;
@@ -110,10 +110,17 @@ pub trait RuntimeAdapter: Send + Sync {
     }
 
     /// Changes limits of what runs, with no restart, until it ends: whether a later start has them too is the engine's, so
-    /// they are set again after each. Those that are `None` stay. What does not take effect in the control group is
-    /// `Unsupported` by name, a memory limit below what is used `InvalidSpec`; in both cases all is as before.
-    fn update_resources(&self, _call: &Call, _id: &str, _resources: &Resources) -> RtResult<Change> {
+    /// they are set again after each. Those that are `None` stay, those that are 0 are taken away. What does not take effect
+    /// in the control group is `Unsupported` by name, a memory limit below what is used `InvalidSpec` unless it is forced;
+    /// in both cases all is as before.
+    fn update_resources(&self, _call: &Call, _id: &str, _resources: &Resources, _force: bool) -> RtResult<Change> {
         Err(unsupported(self.name(), "changing the limits of what runs"))
+    }
+
+    /// The limits that it has, as its control group says, held against those that it shall have; `None` unless it runs where
+    /// that can be seen.
+    fn limits_in_force(&self, call: &Call, id: &str, wanted: &Resources) -> RtResult<Option<LimitsInForce>> {
+        super::shared::resize::in_force(&self.inspect_container(call, id)?, wanted)
     }
 
     /// Checkpoints it to disk; none of its processes is left then. From running alone. A failure leaves it running.

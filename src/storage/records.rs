@@ -17,6 +17,7 @@ use crate::clock::Deadline;
 use crate::model::action::{ActionRequest, Outcome};
 use crate::model::plan::Plan;
 use crate::model::pullpiri::NetworkOrder;
+use crate::model::resources::Resources;
 use crate::model::schedule::Schedule;
 use crate::model::workload::WorkloadSpec;
 
@@ -55,6 +56,19 @@ pub struct WorkloadRecord {
     /// The fingerprint of the description that a rollback has left; empty where `spec` is not the result of one.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub returned_from: String,
+    /// Limits that were changed since its containers were made, by the containers' names within it: over those of `spec`, and
+    /// 0 where one was taken away.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub scaled: BTreeMap<String, Resources>,
+}
+
+impl WorkloadRecord {
+    /// The limits that the container of this name within the workload shall have.
+    pub fn limits(&self, container: &str) -> Resources {
+        let spec = self.spec.all_containers().find(|spec| spec.name == container);
+        let made_with = spec.map(|spec| spec.resources.clone()).unwrap_or_default();
+        self.scaled.get(container).map(|scaled| scaled.over(&made_with)).unwrap_or(made_with).in_force()
+    }
 }
 
 /// A description that was in force.

@@ -29,6 +29,7 @@ mod pullpiri;
 mod python;
 mod recovery;
 mod restarts;
+mod scaling;
 mod storage;
 mod support;
 mod systemd;

@@ -117,6 +117,56 @@ fn image_and_unit_that_restarts_itself_are_refused_by_name() {
     assert_eq!(rig.unit_files(), Vec::<String>::new());
 }
 
+#[test]
+fn command_is_run_as_a_transient_service_of_which_nothing_is_left() {
+    let rig = Rig::new();
+    let script = "trap 'exit 7' TERM; echo \"$0 $1\" > \"$OUT\"; while :; do sleep 0.05; done";
+    let out = rig.server.units().join("out");
+    let variable = format!("OUT={}", out.display());
+    let run = [
+        "run",
+        "--runtime",
+        "systemd",
+        "--name",
+        "lamp",
+        "-e",
+        &variable,
+        "/bin/sh",
+        "-c",
+        script,
+        "50% of $HOME",
+        "x",
+    ];
+    let shown = rig.daemon.ctl(&run);
+    assert!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
+    rig.daemon.await_state("lamp", WorkloadState::WORKLOAD_STATE_RUNNING);
+    assert_eq!(rig.unit_files(), Vec::<String>::new(), "systemd has it without a file");
+    let said = until("it has begun", LIMIT, || fs::read_to_string(&out).ok().filter(|said| said.ends_with('\n')));
+    assert_eq!(said, "50% of $HOME x\n");
+    assert!(!rig.daemon.ctl(&run).stdout.is_empty(), "the same again is told");
+    rig.daemon.done(on_target(Verb::VERB_PAUSE, "lamp"));
+    rig.daemon.await_state("lamp", WorkloadState::WORKLOAD_STATE_PAUSED);
+    rig.daemon.done(on_target(Verb::VERB_RESUME, "lamp"));
+    let before = rig.daemon.await_state("lamp", WorkloadState::WORKLOAD_STATE_RUNNING).containers[0].pid;
+    rig.daemon.done(on_target(Verb::VERB_RESTART, "lamp"));
+    assert_ne!(rig.daemon.await_state("lamp", WorkloadState::WORKLOAD_STATE_RUNNING).containers[0].pid, before);
+    rig.daemon.done(on_target(Verb::VERB_STOP, "lamp"));
+    assert_eq!(rig.daemon.workload("lamp").containers[0].exit_code, Some(7));
+    rig.daemon.done(on_target(Verb::VERB_TERMINATE, "lamp"));
+
+    for (arguments, why) in [
+        (["run", "--runtime", "systemd", "nginx:1", "-c", "true"], "no path of a program"),
+        (["run", "--runtime", "systemd", "--publish", "80:80", "/bin/true"], "--publish"),
+        (["run", "--runtime", "systemd", "--memory", "64m", "/bin/true"], "no controller 'memory'"),
+        (["run", "--runtime", "systemd", "--name", "gone", "/bin/absent"], "gone"),
+    ] {
+        let refused = rig.daemon.ctl(&arguments);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && said.contains(why), "{arguments:?}: {said}");
+    }
+    assert_eq!(rig.unit_files(), Vec::<String>::new());
+}
+
 /// Writes lines of every kind, then waits to be ended.
 const TALKER: &str = "[Service]\nType=exec\nExecStart=/bin/sh -c 'trap \"echo bye; sleep 0.2; exit 0\" TERM; echo one; \
     echo two >&2; echo \"<3>three\"; printf \"\\\\001\\\\377\\\\n\"; printf %%060000d 7; echo; while :; do sleep 0.05; done'\n\

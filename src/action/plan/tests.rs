@@ -1,6 +1,7 @@
 //! What is planned for which request in which state, and what holds for every plan.
 
 mod order;
+mod scale;
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, OnceLock};
@@ -50,6 +51,7 @@ fn record(spec: &WorkloadSpec) -> WorkloadRecord {
         updated_ms: 0,
         previous: None,
         returned_from: String::new(),
+        scaled: BTreeMap::new(),
     }
 }
 
@@ -87,6 +89,7 @@ fn unknown(name: &str) -> View {
         spec: Some(spec),
         record: None,
         containers: Vec::new(),
+        in_force: BTreeMap::new(),
         leftovers: Leftovers::default(),
         taken: Vec::new(),
         superseded: false,
@@ -299,15 +302,6 @@ fn network_of_two_workloads_goes_once_when_the_members_of_both_are_gone() {
 }
 
 #[test]
-fn verbs_that_are_not_built_are_refused_by_name() {
-    for verb in Verb::ALL.iter().filter(|verb| !verb.is_built()) {
-        let error = refusal(*verb, &known("w", RUNNING, RUNNING));
-        assert_eq!(error.kind, ErrorKind::Unimplemented);
-        assert!(error.message.contains(verb.as_str()));
-    }
-}
-
-#[test]
 fn step_that_waits_for_a_shared_one_comes_after_the_earlier_plan_of_its_own_workload() {
     let parameters = Parameters::default();
     let stop = planned(Verb::Stop, &parameters, &[known("w", RUNNING, RUNNING)]).unwrap();
@@ -355,7 +349,7 @@ fn any_view() -> impl Strategy<Value = View> {
 }
 
 fn any_verb() -> impl Strategy<Value = Verb> {
-    select(Verb::ALL.iter().copied().filter(|verb| verb.is_built()).collect::<Vec<_>>())
+    select(Verb::ALL.to_vec())
 }
 
 /// Plans that were possible, of one action each.

@@ -12,6 +12,7 @@ pub use actioncontroller::proto::actions_grpc::ActionControllerClient;
 pub use actioncontroller::proto::health::HealthCheckRequest;
 pub use actioncontroller::proto::health::health_check_response::ServingStatus;
 pub use actioncontroller::proto::health_grpc::HealthClient;
+pub use actioncontroller::proto::resources::Resources;
 pub use actioncontroller::proto::rpc_status::Status;
 pub use actioncontroller::proto::services::{
     ControlManagerRequest, ControlManagerResponse, InstalledService, ListNodesRequest, ListNodesResponse,

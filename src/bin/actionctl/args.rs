@@ -15,6 +15,7 @@ use crate::commands::output::{ExecArgs, LogsArgs};
 use crate::commands::plan::PlanArgs;
 use crate::commands::policy::PolicyArgs;
 use crate::commands::run::RunArgs;
+use crate::commands::scale::ScaleArgs;
 use crate::commands::services::ServicesArgs;
 use crate::commands::update::UpdateArgs;
 use crate::commands::verbs::{KillArgs, PlainArgs, RemoveArgs, RollbackArgs, StopArgs};
@@ -125,9 +126,8 @@ pub enum Command {
     Hibernate(PlainArgs),
     /// Restore workloads from their checkpoints
     Wake(PlainArgs),
-    /// Change the resources of workloads
-    #[command(hide = true)]
-    Scale(PlainArgs),
+    /// Change limits of what runs, with no restart
+    Scale(ScaleArgs),
     /// Cancel an action that waits or runs
     Cancel(CancelArgs),
     /// Show what actions would do, and touch nothing

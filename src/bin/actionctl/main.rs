@@ -20,6 +20,7 @@ mod progress;
 mod render;
 mod screen;
 mod sources;
+mod unit;
 mod values;
 mod wait;
 

@@ -80,6 +80,16 @@ pub fn cpus(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// Parses a new limit of bytes, in which 0 is none.
+pub fn limit_bytes(text: &str) -> Result<u64, String> {
+    if text == "0" { Ok(0) } else { bytes(text) }
+}
+
+/// Parses a new limit of CPUs, in which 0 is none.
+pub fn limit_cpus(text: &str) -> Result<String, String> {
+    if text == "0" { Ok(text.to_owned()) } else { cpus(text) }
+}
+
 /// Parses a signal's name or number (`INT`, `SIGINT`, `2`, `SIGRTMIN+3`) and gives its full name.
 pub fn signal(text: &str) -> Result<String, String> {
     if let Ok(number) = text.parse::<i32>() {

@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 use protobuf::well_known_types::timestamp::Timestamp;
 use protobuf::{Enum, EnumOrUnknown, MessageField};
 
+use super::resources;
 use crate::dispatch::service::{Batch, Condition, ExecQuery, ListActions, LogsQuery, PageQuery, WaitQuery};
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::model::action::{ActionRequest, Ignorable, MAX_ACTION_ID, Parameters, Verb};
@@ -186,11 +187,6 @@ pub fn verb(verb: EnumOrUnknown<actions::Verb>, field: &str) -> Result<Verb> {
 fn spec(spec: MessageField<actions::ActionSpec>, at: &str, dry_run: bool) -> Result<ActionRequest> {
     let Some(spec) = spec.into_option() else { return Err(missing(at)) };
     let verb = verb(spec.verb, &format!("{at}.verb"))?;
-    if !verb.is_built() {
-        let message = format!("the verb '{verb}' is not built yet");
-        let error = Error::new(ErrorKind::Unimplemented, ErrorCode::NotImplemented, message);
-        return Err(error.at(format!("{at}.verb")));
-    }
     if spec.target.is_empty() && spec.manifest.trim().is_empty() {
         let message = "an action needs a target or a manifest";
         return Err(Error::new(ErrorKind::InvalidArgument, ErrorCode::MissingField, message).at(format!("{at}.target")));
@@ -229,6 +225,10 @@ fn parameters(parameters: actions::Parameters, at: &str) -> Result<Parameters> {
             actions::Ignorable::IGNORABLE_SCHEDULE => ignore.insert(Ignorable::Schedule),
         };
     }
+    let mut containers = BTreeSet::new();
+    for (index, container) in parameters.containers.into_iter().enumerate() {
+        containers.insert(name(container, &format!("{at}.containers[{index}]"))?);
+    }
     let given = |name: String, field: &str| -> Result<Option<String>> {
         Ok(Some(optional_name(name, &format!("{at}.{field}"))?).filter(|name| !name.is_empty()))
     };
@@ -241,6 +241,8 @@ fn parameters(parameters: actions::Parameters, at: &str) -> Result<Parameters> {
         partial: parameters.partial,
         target_node: given(parameters.target_node, "target_node")?,
         source_node: given(parameters.source_node, "source_node")?,
+        containers,
+        resources: resources::change(&parameters.resources.unwrap_or_default(), &format!("{at}.resources"))?,
         ..Parameters::default()
     })
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use protobuf::EnumOrUnknown;
 
-use super::{timestamp_ms, timestamp_ns};
+use super::{resources, timestamp_ms, timestamp_ns};
 use crate::dispatch::service::{Page, WorkloadView};
 use crate::model::state::{ContainerStatus, Health, WorkloadState};
 use crate::model::workload::{PortSpec, Protocol, labels};
@@ -13,14 +13,25 @@ use crate::runtime::adapter::{ContainerInstance, ContainerStats, ExecOutcome, Lo
 
 /// A workload.
 pub fn workload(view: WorkloadView) -> wire::Workload {
-    let name = view.name;
+    let (name, mut limits) = (view.name, view.limits);
+    let container = |each: ContainerInstance| {
+        let limits = limits.remove(&each.id);
+        let mut told = container(&name, each);
+        if let Some(limits) = limits {
+            told.limits = Some(resources::limits(&limits.wanted)).into();
+            told.limits_in_force = limits.in_force.as_ref().map(|has| resources::limits(&has.limits)).into();
+            let drifted = limits.in_force.into_iter().flat_map(|has| has.drifted);
+            told.limits_drifted = drifted.map(str::to_owned).collect();
+        }
+        told
+    };
     wire::Workload {
         state: workload_state(view.state),
         desired: view.desired,
         package: view.package,
         engine: view.engine,
         revision: view.revision,
-        containers: view.containers.into_iter().map(|each| container(&name, each)).collect(),
+        containers: view.containers.into_iter().map(container).collect(),
         last_action_id: view.last_action_id,
         updated_at: timestamp_ms(view.updated_ms),
         message: view.message,

@@ -3,7 +3,7 @@
 //! Source: the Compose Specification, "Extensions" (durations, byte values); command lines are split as Docker Compose 2
 //! does, which is not what a shell does.
 
-use crate::manifest::quantity;
+use crate::model::quantity;
 
 /// The longest duration that is taken, milliseconds: a day.
 const LONGEST_MS: u64 = 24 * 3600 * 1000;

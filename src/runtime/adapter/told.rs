@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::error::RuntimeError;
+use crate::model::resources::Resources;
 use crate::model::state::ContainerStatus;
 use crate::model::workload::PortSpec;
 
@@ -244,4 +245,13 @@ pub enum EngineEventKind {
     Woken,
     /// It was deleted.
     Removed,
+}
+
+/// Limits as a container has them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LimitsInForce {
+    /// What its control group says.
+    pub limits: Resources,
+    /// Those that it has otherwise than it shall, by name.
+    pub drifted: Vec<&'static str>,
 }

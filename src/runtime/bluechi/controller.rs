@@ -11,19 +11,20 @@ use crossbeam_channel::Receiver;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{BluechiConfig, ENGINE, transient};
-use crate::cancel::{CancelToken, Urge};
+use super::{BluechiConfig, ENGINE};
+use crate::cancel::CancelToken;
 use crate::clock::Deadline;
 use crate::model::resources::Resources;
 use crate::runtime::adapter::{Call, ContainerConfig, RtResult, RuntimeCapabilities, RuntimeError, unsupported};
 use crate::runtime::nodes::ServiceState;
 use crate::runtime::shared::calls::late;
-use crate::runtime::units::answers::{JobEnd, failure, garbled, limits};
+use crate::runtime::units::answers::{JobEnd, failure, garbled, limits, pause};
 use crate::runtime::units::files::UnitFiles;
 use crate::runtime::units::installed::{self, ListedUnit};
 use crate::runtime::units::manager::{Answers, Changes, Told, Unit, UnitManager};
 use crate::runtime::units::status::{number, text};
-use crate::runtime::units::{OWN_UNITS, groups, name_of_path, path_element, unit_owned};
+use crate::runtime::units::text::is_transient;
+use crate::runtime::units::{OWN_UNITS, groups, name_of_path, path_element, transient, unit_owned};
 use crate::transport::dbus::{
     Bus, DbusError, Limits, Message, OwnedObjectPath, OwnedValue, Properties, Signals, Target, Value, member, path,
     zvariant,
@@ -43,14 +44,11 @@ const SERVICE: &str = "org.freedesktop.systemd1.Service";
 /// Between two looks whether a job is still there.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Between two looks at a transient unit, for which no job is told.
+/// Between two looks whether a node is back.
 const POLL: Duration = Duration::from_millis(50);
 
 /// How long a node may take to come back, whose job nobody knows of any more: agents call again within 2 s.
 const RETURN: Duration = Duration::from_secs(10);
-
-/// How long systemd may take to forget a transient unit that was stopped.
-const FORGET: Duration = Duration::from_secs(2);
 
 /// How long closing a monitor may take.
 const CLOSE: Duration = Duration::from_secs(1);
@@ -386,6 +384,11 @@ impl UnitManager for Controller {
             // It gets the text with its start.
             return self.check_node(call, &unit.node);
         }
+        if is_transient(text) {
+            let properties = transient::properties(ENGINE, text)?;
+            let scope = self.scope(call)?;
+            return transient::check_limits(ENGINE, &properties, |controller| accounts(&scope, controller));
+        }
         self.files.write(&unit.name, text)?;
         self.ask(call, unit, "Reload", &())
     }
@@ -399,22 +402,15 @@ impl UnitManager for Controller {
     }
 
     fn start(&self, call: &Call, unit: &Unit, text: &str) -> RtResult<JobEnd> {
-        if unit.is_here() {
+        if unit.is_here() && !is_transient(text) {
             self.install(call, unit, text)?;
             return self.run_job(call, "StartUnit", unit);
         }
         let properties = transient::properties(ENGINE, text)?;
         let others: [(&str, Vec<(&str, Value<'_>)>); 0] = [];
         let body = (unit.name.as_str(), "replace", properties, &others[..]);
-        let deadline = call.deadline.at_most(FORGET);
         // systemd's own job, of which the controller tells nothing more: it is the unit that tells.
-        loop {
-            match self.ask::<_, OwnedObjectPath>(call, unit, "StartTransientUnit", &body) {
-                // The last one was stopped, and goes a moment later.
-                Err(RuntimeError::AlreadyExists { .. }) if !deadline.is_over() => pause(call, "start", POLL)?,
-                other => break other.map(drop)?,
-            }
-        }
+        transient::start(call, || self.ask::<_, OwnedObjectPath>(call, unit, "StartTransientUnit", &body))?;
         Ok(JobEnd::Vanished)
     }
 
@@ -564,14 +560,6 @@ fn node_failure(node: &str, op: &str, error: DbusError) -> RuntimeError {
 
 fn away(node: &str, why: &str) -> RuntimeError {
     RuntimeError::EngineNotAvailable { engine: ENGINE.to_owned(), reason: format!("node '{node}' {why}") }
-}
-
-/// Waits a little; fails where the call is cancelled.
-pub(super) fn pause(call: &Call, op: &str, time: Duration) -> RtResult<()> {
-    match call.cancel.wait(Urge::Cancel, call.deadline.at_most(time)) {
-        Urge::Cancel => Err(RuntimeError::Cancelled { op: op.to_owned() }),
-        _ => Ok(()),
-    }
 }
 
 fn node_path(node: &str) -> String {

@@ -2,7 +2,8 @@
 //! controller.
 //!
 //! [`Bluechi`] is the door; what it does with units is [`super::units`]'s, `controller` what the controller is asked,
-//! `transient` a unit's text as the properties of a transient unit, `services` the controller and the agents themselves, `installed` all services of nodes. Stays out: D-Bus itself ([`crate::transport::dbus`]),
+//! `services` the controller and the agents themselves, `installed` all services of nodes. Stays out: D-Bus itself
+//! ([`crate::transport::dbus`]),
 //! policy, plans, and units that are not this daemon's.
 //!
 //! A unit says its node itself (`Node=` in its section `[X-ActionController]`). On this node its file is written as for
@@ -14,7 +15,6 @@
 mod controller;
 mod installed;
 mod services;
-mod transient;
 
 use std::path::PathBuf;
 

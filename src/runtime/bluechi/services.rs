@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::controller::{Controller, Listed, OBJECT, Watched, pause};
+use super::controller::{Controller, Listed, OBJECT, Watched};
 use super::{BluechiConfig, ENGINE};
 use crate::clock::Deadline;
 use crate::runtime::adapter::{BlockingStream, Call, Change, NoProgress, RtResult, RuntimeError};
@@ -17,7 +17,7 @@ use crate::runtime::nodes::{
     ServiceNode, ServiceNodes, ServiceState, UnitFileChange, UnitFilesOrder,
 };
 use crate::runtime::shared::calls::late;
-use crate::runtime::units::answers::{failure, limits};
+use crate::runtime::units::answers::{failure, limits, pause};
 use crate::runtime::units::bus_at;
 use crate::runtime::units::local::LocalManager;
 use crate::runtime::units::manager::{Unit, UnitManager};

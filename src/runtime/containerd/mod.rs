@@ -250,8 +250,8 @@ impl RuntimeAdapter for Containerd {
         lifecycle::resume(self.place(), call, id)
     }
 
-    fn update_resources(&self, call: &Call, id: &str, resources: &Resources) -> RtResult<Change> {
-        resize::resize(self.place(), call, id, resources)
+    fn update_resources(&self, call: &Call, id: &str, resources: &Resources, force: bool) -> RtResult<Change> {
+        resize::resize(self.place(), call, id, resources, force)
     }
 
     fn prove_checkpoint(&self, call: &Call) -> RtResult<()> {

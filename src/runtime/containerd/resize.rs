@@ -15,7 +15,7 @@ use crate::runtime::specification;
 const RESOURCES_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources";
 
 /// Changes what is asked and differs.
-pub(super) fn resize(place: Place, call: &Call, id: &str, resources: &Resources) -> RtResult<Change> {
+pub(super) fn resize(place: Place, call: &Call, id: &str, resources: &Resources, force: bool) -> RtResult<Change> {
     let container = record::inspect(place.scope, call, id)?.instance(false);
     let tell = |resized: &Resized| {
         let request = UpdateTaskRequest {
@@ -26,5 +26,5 @@ pub(super) fn resize(place: Place, call: &Call, id: &str, resources: &Resources)
         place.scope.ask(call, "resize", &TASKS_UPDATE, &request)?;
         Ok(())
     };
-    resize::resize(&container, resources, tell)
+    resize::resize(&container, resources, force, tell)
 }

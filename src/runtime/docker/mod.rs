@@ -140,8 +140,8 @@ impl RuntimeAdapter for Docker {
         lifecycle::resume(&self.client, call, id)
     }
 
-    fn update_resources(&self, call: &Call, id: &str, resources: &Resources) -> RtResult<Change> {
-        lifecycle::resize(&self.client, call, id, resources)
+    fn update_resources(&self, call: &Call, id: &str, resources: &Resources, force: bool) -> RtResult<Change> {
+        lifecycle::resize(&self.client, call, id, resources, force)
     }
 
     fn ensure_network(&self, call: &Call, network: &NetworkSpec) -> RtResult<Change> {

@@ -102,16 +102,21 @@ fn host_config(
     })
 }
 
+/// As much memory as the kernel counts, bytes in whole pages: Docker has no other way to take a limit away, and does not hand
+/// on that there is no limit on swap.
+const ENDLESS: i64 = i64::MAX & !0xffff;
+
 /// The document of `POST /containers/ID/update`.
 pub(super) fn resized(resized: &Resized) -> Update {
     let limits = &resized.limits;
+    let is_endless = limits.memory.is_some_and(|bytes| bytes < 0);
     Update {
         cpu_quota: limits.cpu.map(|(quota, _)| quota),
         cpu_period: limits.cpu.map(|(_, period)| period),
         cpu_shares: limits.cpu_shares,
-        memory: limits.memory,
+        memory: limits.memory.map(|bytes| if is_endless { ENDLESS } else { bytes }),
         memory_reservation: limits.memory_reservation,
-        memory_swap: limits.memory.map(|_| resized.memory_and_swap),
+        memory_swap: limits.memory.map(|_| if is_endless { ENDLESS } else { resized.memory_and_swap }),
         pids_limit: limits.pids,
     }
 }

@@ -7,8 +7,8 @@ use crate::model::state::{Allowed, ContainerStatus, Transition};
 use crate::model::workload::PullPolicy;
 use crate::runtime::adapter::{
     BlockingStream, Call, Change, CheckpointImage, CheckpointOptions, ContainerConfig, ContainerInstance,
-    ContainerStats, EngineEvent, ExecOutcome, Leftovers, ListFilter, LogChunk, LogOptions, NetworkSpec, PodSpec, Probe,
-    RestoreTo, RtResult, RuntimeAdapter, RuntimeCapabilities, StopOptions, VolumeSpec,
+    ContainerStats, EngineEvent, ExecOutcome, Leftovers, LimitsInForce, ListFilter, LogChunk, LogOptions, NetworkSpec,
+    PodSpec, Probe, RestoreTo, RtResult, RuntimeAdapter, RuntimeCapabilities, StopOptions, VolumeSpec,
 };
 
 impl Hibernation {
@@ -121,11 +121,15 @@ impl RuntimeAdapter for Hibernation {
         self.start_container(call, id)
     }
 
-    fn update_resources(&self, call: &Call, id: &str, resources: &Resources) -> RtResult<Change> {
+    fn update_resources(&self, call: &Call, id: &str, resources: &Resources, force: bool) -> RtResult<Change> {
         if self.hibernated(id).is_some() || self.id_underway(id).is_some() {
             return Err(not_allowed("resize", &self.inspect_container(call, id)?));
         }
-        self.engine.update_resources(call, id, resources)
+        self.engine.update_resources(call, id, resources, force)
+    }
+
+    fn limits_in_force(&self, call: &Call, id: &str, wanted: &Resources) -> RtResult<Option<LimitsInForce>> {
+        self.engine.limits_in_force(call, id, wanted)
     }
 
     fn pause_container(&self, call: &Call, id: &str) -> RtResult<Change> {

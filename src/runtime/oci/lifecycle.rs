@@ -328,10 +328,10 @@ impl Engine {
     }
 
     /// Changes limits of what runs.
-    pub(super) fn resize(&self, call: &Call, id: &str, resources: &Resources) -> RtResult<Change> {
+    pub(super) fn resize(&self, call: &Call, id: &str, resources: &Resources, force: bool) -> RtResult<Change> {
         self.check(call, RESIZE)?;
         let record = self.records.get(id)?;
-        resize::resize(&self.instance(&record), resources, |resized| self.order_resize(call, &record, resized))
+        resize::resize(&self.instance(&record), resources, force, |resized| self.order_resize(call, &record, resized))
     }
 
     /// The runtimes' command takes a file, or a stream that this has none of.

@@ -251,8 +251,8 @@ impl RuntimeAdapter for Oci {
         verbs::resume(self.0.as_ref(), call, id)
     }
 
-    fn update_resources(&self, call: &Call, id: &str, resources: &Resources) -> RtResult<Change> {
-        self.0.resize(call, id, resources)
+    fn update_resources(&self, call: &Call, id: &str, resources: &Resources, force: bool) -> RtResult<Change> {
+        self.0.resize(call, id, resources, force)
     }
 
     fn prove_checkpoint(&self, call: &Call) -> RtResult<()> {

@@ -127,10 +127,10 @@ pub(super) fn resume(client: &Client, call: &Call, id: &str) -> RtResult<Change>
 }
 
 /// Changes limits of what runs. Podman's inspect keeps the old ones.
-pub(super) fn resize(client: &Client, call: &Call, id: &str, resources: &Resources) -> RtResult<Change> {
+pub(super) fn resize(client: &Client, call: &Call, id: &str, resources: &Resources, force: bool) -> RtResult<Change> {
     const OP: &str = "resize";
     let container = inspect(client, call, id).map(status::instance)?;
-    resize::resize(&container, resources, |resized| {
+    resize::resize(&container, resources, force, |resized| {
         let body = spec::resized(resized);
         match client.send(call, OP, Method::Post, &path(&container.id, "update"), Some(&body))? {
             Answer::Done(_) | Answer::Unchanged => Ok(()),

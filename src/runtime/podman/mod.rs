@@ -158,8 +158,8 @@ impl RuntimeAdapter for Podman {
         lifecycle::resume(&self.client, call, id)
     }
 
-    fn update_resources(&self, call: &Call, id: &str, resources: &Resources) -> RtResult<Change> {
-        lifecycle::resize(&self.client, call, id, resources)
+    fn update_resources(&self, call: &Call, id: &str, resources: &Resources, force: bool) -> RtResult<Change> {
+        lifecycle::resize(&self.client, call, id, resources, force)
     }
 
     fn prove_checkpoint(&self, call: &Call) -> RtResult<()> {

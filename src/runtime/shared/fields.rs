@@ -14,6 +14,9 @@ const LONG_PERIOD_US: u64 = 1_000_000;
 /// The smallest number of thousandths of a CPU that the default period can hold.
 const SMALLEST_IN_PERIOD: u64 = 10;
 
+/// The weight that a group of version 1 has by itself.
+pub const DEFAULT_SHARES: u64 = 1024;
+
 /// Limits in the signed numbers that Go's APIs take.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Limits {
@@ -44,6 +47,26 @@ pub fn limits(resources: &Resources) -> RtResult<Limits> {
         memory: signed(resources.memory_bytes, "memory_bytes")?,
         memory_reservation: signed(resources.memory_reservation_bytes, "memory_reservation_bytes")?,
         pids: signed(resources.pids, "pids")?,
+    })
+}
+
+/// The limits of a change, in which 0 takes one away: -1, as engines and the kernel have it.
+pub fn changed_limits(resources: &Resources) -> RtResult<Limits> {
+    let kept = |value: Option<u64>| value.filter(|value| *value > 0);
+    let given = limits(&Resources {
+        cpu_millis: kept(resources.cpu_millis),
+        cpu_shares: kept(resources.cpu_shares),
+        memory_bytes: kept(resources.memory_bytes),
+        memory_reservation_bytes: kept(resources.memory_reservation_bytes),
+        pids: kept(resources.pids),
+    })?;
+    let none = |value: Option<u64>| (value == Some(0)).then_some(-1);
+    Ok(Limits {
+        cpu: given.cpu.or(none(resources.cpu_millis).map(|none| (none, PERIOD_US))),
+        cpu_shares: given.cpu_shares.or(none(resources.cpu_shares).map(|_| DEFAULT_SHARES)),
+        memory: given.memory.or(none(resources.memory_bytes)),
+        memory_reservation: given.memory_reservation.or(none(resources.memory_reservation_bytes)),
+        pids: given.pids.or(none(resources.pids)),
     })
 }
 

@@ -7,20 +7,17 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::calls::not_allowed;
-use super::fields::{self, Limits};
+use super::fields::{self, DEFAULT_SHARES, Limits};
 use crate::cgroup::{self, Cgroups};
 use crate::model::resources::Resources;
 use crate::model::state::ContainerStatus;
-use crate::runtime::adapter::{Change, ContainerInstance, RtResult, RuntimeError, unsupported};
+use crate::runtime::adapter::{Change, ContainerInstance, LimitsInForce, RtResult, RuntimeError, unsupported};
 
 /// Version 1 tells no limit as the largest number of pages.
 const ENDLESS: u64 = 1 << 62;
 
 /// The kernel rounds memory down to whole pages, which have at most so many bytes.
 const LARGEST_PAGE: u64 = 64 * 1024;
-
-/// The weight that a group of version 1 has by itself.
-const DEFAULT_SHARES: u64 = 1024;
 
 /// What an engine is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,20 +34,20 @@ pub struct Resized {
 pub fn resize(
     container: &ContainerInstance,
     asked: &Resources,
+    force: bool,
     tell: impl Fn(&Resized) -> RtResult<()>,
 ) -> RtResult<Change> {
-    let groups = Cgroups::read()
-        .map_err(|error| RuntimeError::Io { what: "reading control groups".to_owned(), reason: error.to_string() })?;
-    resize_in(&groups, container, asked, tell)
+    resize_in(&read_groups()?, container, asked, force, tell)
 }
 
 fn resize_in(
     groups: &Cgroups,
     container: &ContainerInstance,
     asked: &Resources,
+    force: bool,
     tell: impl Fn(&Resized) -> RtResult<()>,
 ) -> RtResult<Change> {
-    let wanted = fields::limits(asked)?;
+    let wanted = fields::changed_limits(asked)?;
     if !container.status.is_running() && container.status != ContainerStatus::Paused {
         return Err(not_allowed("resize", &container.id, &container.status));
     }
@@ -60,13 +57,18 @@ fn resize_in(
             "changing limits of a container whose control group it does not tell",
         ));
     }
+    if groups.is_unified("memory") && wanted.memory_reservation.is_some_and(|bytes| bytes < 0) {
+        // Engines would make it the largest one.
+        return Err(unsupported(&container.engine, "taking resources.memory_reservation_bytes away on version 2"));
+    }
     let group = Group { groups, path: &container.cgroup_path };
     let before = group.limits();
     if differing(&before, &wanted, groups).is_none() {
         return Ok(Change::Unchanged);
     }
     if let (Some(limit), Some(used)) = (wanted.memory, group.memory_in_use())
-        && limit.unsigned_abs() < used
+        && (0..i64::try_from(used).unwrap_or(i64::MAX)).contains(&limit)
+        && !force
     {
         let reason = format!("resources.memory_bytes: {limit} is below what '{}' uses now, {used}", container.name);
         return Err(RuntimeError::InvalidSpec { reason });
@@ -77,7 +79,7 @@ fn resize_in(
     });
     if told.is_err() {
         let back = tell(&group.resized(restored(&before, &wanted, groups)))
-            .and_then(|()| group.restore_weight(&before, &wanted));
+            .and_then(|()| group.restore_files(&before, &wanted));
         if let Err(error) = back {
             log::warn!("container '{}': limits that were changed in part stay so: {error}", container.name);
         }
@@ -85,7 +87,41 @@ fn resize_in(
     told
 }
 
-/// What was there before, as far as it was to be changed; a weight of version 2 is no share that engines take.
+/// The limits that a container has, and which of those that it shall have it has otherwise; `None` where it has no control
+/// group that can be seen.
+pub fn in_force(container: &ContainerInstance, wanted: &Resources) -> RtResult<Option<LimitsInForce>> {
+    let groups = read_groups()?;
+    if container.cgroup_path.is_empty() || !container.status.is_live() {
+        return Ok(None);
+    }
+    let group = Group { groups: &groups, path: &container.cgroup_path };
+    let has = group.limits();
+    let wanted = fields::limits(wanted)?;
+    let positive = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok()).filter(|value| *value > 0);
+    let shares = match groups.is_unified("cpu") {
+        false => has.cpu_shares,
+        // Which shares a weight stands for is told by those that were asked for.
+        true => {
+            wanted.cpu_shares.filter(|shares| has.cpu_shares.is_some_and(|weight| weights(*shares).contains(&weight)))
+        }
+    };
+    let limits = Resources {
+        cpu_millis: has.cpu.and_then(|(quota, period)| Some(positive(Some(quota))? * 1000 / period.max(1))),
+        cpu_shares: shares,
+        memory_bytes: positive(has.memory),
+        memory_reservation_bytes: positive(has.memory_reservation),
+        pids: positive(has.pids),
+    };
+    Ok(Some(LimitsInForce { limits, drifted: all_differing(&has, &wanted, &groups).collect() }))
+}
+
+fn read_groups() -> RtResult<Cgroups> {
+    Cgroups::read()
+        .map_err(|error| RuntimeError::Io { what: "reading control groups".to_owned(), reason: error.to_string() })
+}
+
+/// What was there before, as far as it was to be changed and engines can be told: a weight of version 2 is no share, and no
+/// protection of memory there is no number that they take.
 fn restored(before: &Limits, wanted: &Limits, groups: &Cgroups) -> Limits {
     // -1 is without limit for engines as for the kernel.
     let back = |before: Option<i64>, wanted: Option<i64>| wanted.map(|_| before.unwrap_or(-1));
@@ -96,30 +132,48 @@ fn restored(before: &Limits, wanted: &Limits, groups: &Cgroups) -> Limits {
             .filter(|_| !groups.is_unified("cpu"))
             .map(|_| before.cpu_shares.unwrap_or(DEFAULT_SHARES)),
         memory: back(before.memory, wanted.memory),
-        memory_reservation: back(before.memory_reservation, wanted.memory_reservation),
+        memory_reservation: back(before.memory_reservation, wanted.memory_reservation)
+            .filter(|_| !groups.is_unified("memory")),
         pids: back(before.pids, wanted.pids),
     }
 }
 
 /// The first field of what is wanted that the group has otherwise.
 fn differing(actual: &Limits, wanted: &Limits, groups: &Cgroups) -> Option<&'static str> {
-    let is = |actual: Option<i64>, wanted: Option<i64>| wanted.is_none() || actual == wanted;
+    all_differing(actual, wanted, groups).next()
+}
+
+fn all_differing(actual: &Limits, wanted: &Limits, groups: &Cgroups) -> impl Iterator<Item = &'static str> + use<> {
+    let is = |actual: Option<i64>, wanted: Option<i64>| match wanted {
+        None => true,
+        Some(wanted) if wanted < 0 => actual.is_none(),
+        Some(_) => actual == wanted,
+    };
+    // Of the least memory, version 2 has 0 where there is none.
     let is_memory = |actual: Option<i64>, wanted: Option<i64>| {
         let Some(wanted) = wanted else { return true };
+        if wanted < 0 {
+            return actual.is_none_or(|actual| actual == 0);
+        }
         actual.is_some_and(|actual| actual <= wanted && actual.abs_diff(wanted) < LARGEST_PAGE)
     };
     let is_weight = wanted.cpu_shares.is_none_or(|shares| match groups.is_unified("cpu") {
         true => actual.cpu_shares.is_some_and(|weight| weights(shares).contains(&weight)),
         false => actual.cpu_shares == Some(shares),
     });
+    let is_quota = match wanted.cpu {
+        None => true,
+        Some((quota, _)) if quota < 0 => actual.cpu.is_none(),
+        Some(_) => actual.cpu == wanted.cpu,
+    };
     let fields = [
-        ("cpu_millis", wanted.cpu.is_none() || actual.cpu == wanted.cpu),
+        ("cpu_millis", is_quota),
         ("cpu_shares", is_weight),
         ("memory_bytes", is_memory(actual.memory, wanted.memory)),
         ("memory_reservation_bytes", is_memory(actual.memory_reservation, wanted.memory_reservation)),
         ("pids", is(actual.pids, wanted.pids)),
     ];
-    fields.into_iter().find(|(_, is_so)| !is_so).map(|(field, _)| field)
+    fields.into_iter().filter(|(_, is_so)| !is_so).map(|(field, _)| field)
 }
 
 /// The weights of version 2 that stand for shares of version 1: runtimes took a line at first, and since 2025 a curve that
@@ -189,17 +243,23 @@ impl Group<'_> {
         Some(cgroup::number(&self.file("memory", used)?)?.saturating_sub(cached))
     }
 
-    /// The weight of version 2 itself: which shares an engine made it of cannot be told.
-    fn restore_weight(&self, before: &Limits, wanted: &Limits) -> RtResult<()> {
-        let (true, Some(weight)) = (self.groups.is_unified("cpu") && wanted.cpu_shares.is_some(), before.cpu_shares)
-        else {
-            return Ok(());
+    /// Of version 2, what engines cannot be told.
+    fn restore_files(&self, before: &Limits, wanted: &Limits) -> RtResult<()> {
+        let write = |controller: &str, name: &str, value: String| {
+            let Some(file) = self.file(controller, name) else { return Ok(()) };
+            fs::write(&file, value).map_err(|error| RuntimeError::Io {
+                what: format!("writing '{}'", file.display()),
+                reason: error.to_string(),
+            })
         };
-        let Some(file) = self.file("cpu", "cpu.weight") else { return Ok(()) };
-        fs::write(&file, weight.to_string()).map_err(|error| RuntimeError::Io {
-            what: format!("writing '{}'", file.display()),
-            reason: error.to_string(),
-        })
+        if let (true, Some(weight)) = (self.groups.is_unified("cpu") && wanted.cpu_shares.is_some(), before.cpu_shares)
+        {
+            write("cpu", "cpu.weight", weight.to_string())?;
+        }
+        if self.groups.is_unified("memory") && wanted.memory_reservation.is_some() {
+            write("memory", "memory.low", before.memory_reservation.unwrap_or(0).to_string())?;
+        }
+        Ok(())
     }
 
     fn resized(&self, limits: Limits) -> Resized {
@@ -284,8 +344,8 @@ mod tests {
             tree.write("pids.max", "9");
             Ok(())
         };
-        assert_eq!(resize_in(&tree.groups(), &running(), &asked, tell), Ok(Change::Changed));
-        assert_eq!(resize_in(&tree.groups(), &running(), &asked, tell), Ok(Change::Unchanged));
+        assert_eq!(resize_in(&tree.groups(), &running(), &asked, false, tell), Ok(Change::Changed));
+        assert_eq!(resize_in(&tree.groups(), &running(), &asked, false, tell), Ok(Change::Unchanged));
         let told = told.into_inner();
         assert_eq!(told.len(), 1);
         assert_eq!((told[0].limits.memory, told[0].memory_and_swap), (Some(64 << 20), (64 << 20) + 1_048_576));
@@ -301,7 +361,7 @@ mod tests {
             tree.write("pids.max", if pids < 0 { "max".to_owned() } else { pids.to_string() }.as_str());
             Ok(())
         };
-        let error = resize_in(&tree.groups(), &running(), &asked, tell).unwrap_err();
+        let error = resize_in(&tree.groups(), &running(), &asked, false, tell).unwrap_err();
         assert_eq!(error, unsupported("some", "changing resources.cpu_millis of what runs"));
         let has = |name: &str| fs::read_to_string(tree.0.path().join(name)).unwrap();
         assert_eq!((has("pids.max"), has("cpu.weight")), ("max".to_owned(), "100".to_owned()));
@@ -312,7 +372,7 @@ mod tests {
         let tree = Tree::new();
         let asked = Resources { memory_bytes: Some(7_000_000), ..Resources::default() };
         let tell = |_: &Resized| panic!("told");
-        let error = resize_in(&tree.groups(), &running(), &asked, tell).unwrap_err();
+        let error = resize_in(&tree.groups(), &running(), &asked, false, tell).unwrap_err();
         assert!(matches!(&error, RuntimeError::InvalidSpec { reason } if reason.contains("8000000")), "{error}");
     }
 
@@ -322,7 +382,7 @@ mod tests {
         let asked = Resources { pids: Some(9), ..Resources::default() };
         let tell = |_: &Resized| panic!("told");
         for status in [ContainerStatus::Created, ContainerStatus::Exited { code: Some(0), oom: false }] {
-            let error = resize_in(&tree.groups(), &container(status), &asked, tell).unwrap_err();
+            let error = resize_in(&tree.groups(), &container(status), &asked, false, tell).unwrap_err();
             assert!(matches!(error, RuntimeError::InvalidState { .. }), "{error}");
         }
     }

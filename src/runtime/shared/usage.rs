@@ -11,10 +11,9 @@ pub fn usage(groups: &Cgroups, group: &str) -> ContainerStats {
     let number = |controller: &str, name: &str| file(controller, name).and_then(|path| cgroup::number(&path));
     let keyed =
         |controller: &str, name: &str, key: &str| file(controller, name).and_then(|path| cgroup::keyed(&path, key));
-    let cpu_ns = match groups.is_unified("cpuacct") {
-        true => keyed("cpuacct", "cpu.stat", "usage_usec").map(|micros| micros.saturating_mul(1000)),
-        false => number("cpuacct", "cpuacct.usage"),
-    };
+    // Version 2 counts without a controller, also where `cpuacct` is one of version 1 that the group has no part in.
+    let counted = || groups.unified_dir(group).and_then(|dir| cgroup::keyed(&dir.join("cpu.stat"), "usage_usec"));
+    let cpu_ns = number("cpuacct", "cpuacct.usage").or_else(|| counted().map(|micros| micros.saturating_mul(1000)));
     let (used, limit, cached) = match groups.is_unified("memory") {
         true => ("memory.current", "memory.max", "inactive_file"),
         false => ("memory.usage_in_bytes", "memory.limit_in_bytes", "total_inactive_file"),

@@ -8,8 +8,8 @@ use crate::model::resources::Resources;
 use crate::model::workload::PullPolicy;
 use crate::runtime::adapter::{
     BlockingStream, Call, Change, CheckpointImage, CheckpointOptions, ContainerConfig, ContainerInstance,
-    ContainerStats, EngineEvent, ExecOutcome, Leftovers, ListFilter, LogChunk, LogOptions, NetworkSpec, NoProgress,
-    PodSpec, Probe, RestoreTo, RtResult, RuntimeAdapter, RuntimeCapabilities, StopOptions, VolumeSpec,
+    ContainerStats, EngineEvent, ExecOutcome, Leftovers, LimitsInForce, ListFilter, LogChunk, LogOptions, NetworkSpec,
+    NoProgress, PodSpec, Probe, RestoreTo, RtResult, RuntimeAdapter, RuntimeCapabilities, StopOptions, VolumeSpec,
 };
 
 use super::config::SimOp;
@@ -94,8 +94,12 @@ impl RuntimeAdapter for SimRuntime {
         self.0.resume(call, id)
     }
 
-    fn update_resources(&self, call: &Call, id: &str, resources: &Resources) -> RtResult<Change> {
-        self.0.resize(call, id, resources)
+    fn update_resources(&self, call: &Call, id: &str, resources: &Resources, force: bool) -> RtResult<Change> {
+        self.0.resize(call, id, resources, force)
+    }
+
+    fn limits_in_force(&self, call: &Call, id: &str, wanted: &Resources) -> RtResult<Option<LimitsInForce>> {
+        self.0.limits_in_force(call, id, wanted)
     }
 
     fn prove_checkpoint(&self, call: &Call) -> RtResult<()> {

@@ -13,10 +13,10 @@ use crate::model::resources::Resources;
 use crate::model::state::{Allowed, ContainerStatus, Transition};
 use crate::model::workload::PullPolicy;
 use crate::runtime::adapter::{
-    Call, Change, ContainerConfig, ContainerInstance, ContainerStats, EngineEventKind, ListFilter, RtResult,
-    RuntimeError, StopOptions,
+    Call, Change, ContainerConfig, ContainerInstance, ContainerStats, EngineEventKind, LimitsInForce, ListFilter,
+    RtResult, RuntimeError, StopOptions,
 };
-use crate::runtime::shared::fields::limits;
+use crate::runtime::shared::fields::changed_limits;
 
 use super::config::SimOp;
 use super::faults::Passage;
@@ -228,8 +228,8 @@ impl Engine {
         self.freeze_or_thaw(call, id, SimOp::Resume, Transition::Resume)
     }
 
-    pub(super) fn resize(&self, call: &Call, id: &str, resources: &Resources) -> RtResult<Change> {
-        limits(resources)?;
+    pub(super) fn resize(&self, call: &Call, id: &str, resources: &Resources, force: bool) -> RtResult<Change> {
+        changed_limits(resources)?;
         let passage = self.faults.enter(call, SimOp::Resize, &self.name_of(id))?;
         let change = self.change(|state, _| {
             let container = state.find_mut(id)?;
@@ -239,7 +239,7 @@ impl Engine {
             let made_with = &container.config.spec.resources;
             let Some(run) = &mut container.run else { return Ok(Change::Unchanged) };
             let now = resources.over(&run.resized.over(made_with));
-            if resources.memory_bytes.is_some_and(|limit| limit < MEMORY_USED) {
+            if !force && resources.memory_bytes.is_some_and(|limit| (1..MEMORY_USED).contains(&limit)) {
                 let reason = format!("resources.memory_bytes: is below what is used now, {MEMORY_USED}");
                 return Err(RuntimeError::InvalidSpec { reason });
             }
@@ -248,6 +248,25 @@ impl Engine {
             Ok(if is_so { Change::Unchanged } else { Change::Changed })
         })?;
         passage.leave(change)
+    }
+
+    /// The limits that it would have.
+    pub(super) fn limits_in_force(
+        &self,
+        _call: &Call,
+        id: &str,
+        wanted: &Resources,
+    ) -> RtResult<Option<LimitsInForce>> {
+        self.look(|state| {
+            let container = state.find(id)?;
+            let Some(run) = container.run.as_ref().filter(|_| container.status().is_live()) else { return Ok(None) };
+            let limits = run.resized.over(&container.config.spec.resources).in_force();
+            let differs = |((name, has), (_, wanted)): ((&'static str, _), (_, Option<u64>))| {
+                (wanted.is_some() && has != wanted).then_some(name)
+            };
+            let drifted = limits.named().into_iter().zip(wanted.named()).filter_map(differs).collect();
+            Ok(Some(LimitsInForce { limits, drifted }))
+        })
     }
 
     fn freeze_or_thaw(&self, call: &Call, id: &str, op: SimOp, transition: Transition) -> RtResult<Change> {

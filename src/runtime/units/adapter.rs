@@ -89,8 +89,8 @@ impl<M: UnitManager> RuntimeAdapter for Units<M> {
         verbs::resume(self.0.as_ref(), call, id)
     }
 
-    fn update_resources(&self, call: &Call, id: &str, resources: &Resources) -> RtResult<Change> {
-        self.0.resize(call, id, resources)
+    fn update_resources(&self, call: &Call, id: &str, resources: &Resources, force: bool) -> RtResult<Change> {
+        self.0.resize(call, id, resources, force)
     }
 
     fn ensure_volume(&self, call: &Call, volume: &VolumeSpec) -> RtResult<Change> {

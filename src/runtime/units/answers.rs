@@ -1,14 +1,24 @@
 //! What requests about units may take, how they fail, and how jobs end.
 
 use std::fmt::{self, Display};
+use std::time::Duration;
 
 use super::status::{has_run, is_at_rest, number, text};
+use crate::cancel::Urge;
 use crate::runtime::adapter::{Call, RtResult, RuntimeError};
 use crate::transport::dbus::{DbusError, Limits, Properties};
 
 /// What ends a request that is for this call.
 pub fn limits<'a>(call: &'a Call) -> Limits<'a> {
     Limits { deadline: call.deadline, cancel: call.cancel }
+}
+
+/// Waits a little; fails where the call is cancelled.
+pub fn pause(call: &Call, op: &str, time: Duration) -> RtResult<()> {
+    match call.cancel.wait(Urge::Cancel, call.deadline.at_most(time)) {
+        Urge::Cancel => Err(RuntimeError::Cancelled { op: op.to_owned() }),
+        _ => Ok(()),
+    }
 }
 
 /// What a failure of the wire, or a refusal, means for a call to this engine.

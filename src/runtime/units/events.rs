@@ -119,6 +119,10 @@ impl<M: UnitManager> Watch<M> {
         for id in all.keys() {
             // It may have gone meanwhile, or been started.
             let Some(record) = self.engine.records.find(id) else { continue };
+            // What comes of it is noted.
+            if self.engine.is_starting(&record) {
+                continue;
+            }
             let unit = record.unit();
             if (self.known.contains_key(&record.id) && !is_wanted(&unit)) || away.contains(&unit.node) {
                 continue;

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::text::DROP_IN;
+use super::text::drop_in;
 
 use crate::runtime::adapter::RtResult;
 use crate::runtime::shared::durable::kept;
@@ -32,7 +32,7 @@ impl UnitFiles {
     pub fn write_beside(&self, unit: &str) -> RtResult<()> {
         let dir = self.drop_in_dir(unit);
         fs::create_dir_all(&dir).map_err(|error| kept("making", &dir, &error))?;
-        write(&dir.join("50-actioncontroller.conf"), DROP_IN)
+        write(&dir.join("50-actioncontroller.conf"), &drop_in())
     }
 
     /// Deletes them, where they are there.

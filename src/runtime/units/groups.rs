@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::cgroup::Cgroups;
+use crate::cgroup::{self, Cgroups};
 use crate::model::resources::Resources;
 use crate::runtime::adapter::{RtResult, unsupported};
 
@@ -36,14 +36,20 @@ fn own_group(groups: &Cgroups, manager_pid: i32, controller: &str) -> Option<Pat
 
 /// Whether systemd has the controller for its services.
 pub fn has_controller(groups: &Cgroups, manager_pid: i32, controller: &str) -> bool {
-    let file = match (controller, groups.is_unified(controller)) {
-        ("memory", true) => "memory.current",
-        ("memory", false) => "memory.usage_in_bytes",
-        ("cpu", true) => "cpu.weight",
-        ("cpu", false) => "cpu.shares",
-        (_, _) => "pids.current",
+    let Some(own) = own_group(groups, manager_pid, controller) else { return false };
+    if groups.is_unified(controller) {
+        // What the group above `init.scope` has, its services can have.
+        let listed = own.parent().and_then(|above| cgroup::text(&above.join("cgroup.controllers")));
+        return listed.is_some_and(|listed| listed.split(' ').any(|name| name == controller));
+    }
+    let file = match controller {
+        "memory" => "memory.usage_in_bytes",
+        "cpu" => "cpu.shares",
+        "cpuset" => "cpuset.cpus",
+        "io" => "blkio.weight",
+        _ => "pids.current",
     };
-    own_group(groups, manager_pid, controller).is_some_and(|dir| dir.join(file).exists())
+    own.join(file).exists()
 }
 
 /// Refuses, by name, limits for which systemd has no controller.

@@ -94,8 +94,7 @@ impl<M: UnitManager> Engine<M> {
         let seen = status::seen(&properties, end);
         if record.run.as_ref().is_some_and(|run| !run.has_begun) {
             // Of one that fails in the middle of its start nobody is to hear that it ran and ended.
-            let is_starting = || self.starting.lock().unwrap_or_else(PoisonError::into_inner).contains(&record.id);
-            if status::is_at_rest(&properties) || (!seen.status.is_live() && is_starting()) {
+            if status::is_at_rest(&properties) || (!seen.status.is_live() && self.is_starting(record)) {
                 return Ok(record.before());
             }
         }
@@ -129,6 +128,12 @@ impl<M: UnitManager> Engine<M> {
             self.has_begun(&record.id, run)?;
         }
         Ok(seen)
+    }
+
+    /// Whether a start is under way of which it is not known yet whether it succeeds.
+    pub(super) fn is_starting(&self, record: &Record) -> bool {
+        record.run.as_ref().is_some_and(|run| !run.has_begun)
+            && self.starting.lock().unwrap_or_else(PoisonError::into_inner).contains(&record.id)
     }
 
     fn has_begun(&self, id: &str, run: &Run) -> RtResult<()> {
@@ -203,7 +208,7 @@ impl<M: UnitManager> Engine<M> {
         if !instance.status.is_live() {
             return Ok(());
         }
-        resize::resize(&instance, asked, |_| Ok(())).map(drop)
+        resize::resize(&instance, asked, false, |_| Ok(())).map(drop)
     }
 
     /// Whether the job of a start has started it.
@@ -394,16 +399,16 @@ impl<M: UnitManager> Engine<M> {
     }
 
     /// Changes limits of what runs.
-    pub(super) fn resize(&self, call: &Call, id: &str, resources: &Resources) -> RtResult<Change> {
+    pub(super) fn resize(&self, call: &Call, id: &str, resources: &Resources, force: bool) -> RtResult<Change> {
         self.manager.check(call)?;
         let record = self.records.get(id)?;
         if !record.unit().is_here() {
             return Err(unsupported(self.name(), "changing limits on another node"));
         }
         let instance = self.instance(call, &record)?;
-        fields::limits(resources)?;
+        fields::changed_limits(resources)?;
         self.manager.check_limits(call, resources)?;
-        resize::resize(&instance, resources, |resized| self.tell_limits(call, &record.unit(), resized))
+        resize::resize(&instance, resources, force, |resized| self.tell_limits(call, &record.unit(), resized))
     }
 
     fn tell_limits(&self, call: &Call, unit: &Unit, resized: &Resized) -> RtResult<()> {

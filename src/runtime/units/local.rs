@@ -16,7 +16,8 @@ use super::installed::Asked;
 use super::journal::{self, Journal};
 use super::manager::{Answers, Changes, Told, Unit, UnitManager};
 use super::quadlets::{QuadletFiles, is_quadlet};
-use super::{groups, name_of_path, path_element, status, unit_of};
+use super::text::is_transient;
+use super::{groups, name_of_path, path_element, status, transient, unit_of};
 use crate::cancel::CancelToken;
 use crate::cgroup::Cgroups;
 use crate::clock::Deadline;
@@ -47,6 +48,9 @@ const UNITS: &str = "type='signal',sender='org.freedesktop.systemd1',path_namesp
 /// systemd under another name on the bus: it was executed anew.
 const OWNER: &str = "type='signal',sender='org.freedesktop.DBus',interface='org.freedesktop.DBus',\
     member='NameOwnerChanged',arg0='org.freedesktop.systemd1'";
+
+/// The units beside a transient one, which may be started with it.
+const NO_OTHERS: [(&str, Vec<(&str, Value<'_>)>); 0] = [];
 
 /// The systemd of this node on a bus.
 pub struct LocalManager {
@@ -106,13 +110,17 @@ impl LocalManager {
 
     /// Starts or stops the unit and waits for the job's end.
     pub fn run_job(&self, call: &Call, method: &str, unit: &str) -> RtResult<JobEnd> {
+        self.run(call, method, &(unit, "replace"))
+    }
+
+    /// Asks for a job and waits for its end.
+    fn run(&self, call: &Call, method: &str, body: &(impl Serialize + zvariant::DynamicType)) -> RtResult<JobEnd> {
         let begun = Instant::now();
         let signals = self.signals(call, &[JOBS], |message| member(message) == "JobRemoved")?;
         // On the connection that the signal comes by.
         self.subscribe_by(&signals, call)?;
-        let job: OwnedObjectPath = signals
-            .call(limits(call), MANAGER, method, &(unit, "replace"))
-            .map_err(|error| failure(self.engine, method, error))?;
+        let job: OwnedObjectPath =
+            signals.call(limits(call), MANAGER, method, body).map_err(|error| failure(self.engine, method, error))?;
         let (mut is_missed, mut looked) = (false, Instant::now());
         loop {
             let limits = Limits { deadline: call.deadline.at_most(LOOK), cancel: call.cancel };
@@ -149,6 +157,19 @@ impl LocalManager {
             Err(RuntimeError::NotFound { .. }) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether it has a controller for its services.
+    fn controllers(&self, call: &Call) -> RtResult<impl Fn(&str) -> bool> {
+        let (mounted, pid) = (Cgroups::read().unwrap_or_default(), self.pid(call)?);
+        Ok(move |controller: &str| groups::has_controller(&mounted, pid, controller))
+    }
+
+    /// What a transient unit with this text is started with. Limits without an effect are refused.
+    fn properties_of(&self, call: &Call, text: &str) -> RtResult<Vec<transient::Property>> {
+        let properties = transient::properties(self.engine, text)?;
+        transient::check_limits(self.engine, &properties, self.controllers(call)?)?;
+        Ok(properties)
     }
 
     /// Reads unit files anew.
@@ -242,8 +263,7 @@ impl UnitManager for LocalManager {
         if *resources == Resources::default() {
             return Ok(());
         }
-        let (mounted, pid) = (Cgroups::read().unwrap_or_default(), self.pid(call)?);
-        groups::check_limits(self.engine, resources, |controller| groups::has_controller(&mounted, pid, controller))
+        groups::check_limits(self.engine, resources, self.controllers(call)?)
     }
 
     fn unit_name(&self, _owner: &str, container: &str) -> String {
@@ -260,6 +280,10 @@ impl UnitManager for LocalManager {
     }
 
     fn install(&self, call: &Call, unit: &Unit, text: &str) -> RtResult<()> {
+        if is_transient(text) {
+            // It gets the text with its start.
+            return self.properties_of(call, text).map(drop);
+        }
         if is_quadlet(text) {
             return self.install_quadlet(call, unit, text);
         }
@@ -274,6 +298,11 @@ impl UnitManager for LocalManager {
     }
 
     fn start(&self, call: &Call, unit: &Unit, text: &str) -> RtResult<JobEnd> {
+        if is_transient(text) {
+            let (properties, others) = (self.properties_of(call, text)?, NO_OTHERS);
+            let body = (unit.name.as_str(), "replace", properties, &others[..]);
+            return transient::start(call, || self.run(call, "StartTransientUnit", &body));
+        }
         // Gone with the last boot.
         self.install(call, unit, text)?;
         self.run_job(call, "StartUnit", &unit.name)

@@ -14,8 +14,15 @@ use crate::runtime::adapter::{ContainerConfig, RtResult, RuntimeError, unsupport
 use crate::runtime::shared::fields::{self, Limits, limits, published_ports};
 use crate::runtime::specification::{Bind, capability_sets};
 
-/// What is beside a unit's own text: systemd keeps the unit after its end, and with it the exit code.
-pub const DROP_IN: &str = "[Service]\nRemainAfterExit=yes\n";
+/// What systemd accounts of a unit for, where it has the controllers: it does so by itself for units with limits alone.
+pub const ACCOUNTS: [&str; 4] = ["CPUAccounting", "IOAccounting", "MemoryAccounting", "TasksAccounting"];
+
+/// What is beside a unit's own text: systemd keeps the unit after its end, and with it the exit code; what it uses is
+/// counted.
+pub fn drop_in() -> String {
+    let accounts: String = ACCOUNTS.iter().map(|name| format!("{name}=yes\n")).collect();
+    format!("[Service]\nRemainAfterExit=yes\n{accounts}")
+}
 
 /// The whole of `/` is the node's own.
 const NODE_ROOT: &str = "/";
@@ -198,6 +205,12 @@ pub struct Setting {
     pub key: String,
     /// Its value; lines that go on are one.
     pub value: String,
+}
+
+/// Whether it is to be given to systemd without a file: `Transient=yes` in the section of ours.
+pub fn is_transient(text: &str) -> bool {
+    let is_it = |one: &Setting| (one.section.as_str(), one.key.as_str()) == ("X-ActionController", "Transient");
+    settings(text).iter().rev().find(|one| is_it(one)).is_some_and(|one| is_true(&one.value))
 }
 
 /// The settings of a unit's text. Source: `systemd.syntax(7)`.

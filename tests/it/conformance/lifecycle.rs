@@ -69,7 +69,7 @@ fn every_verb(subject: &Subject, adapter: &dyn RuntimeAdapter, id: &str) -> Vec<
     }
     if caps.supports_resource_limits {
         let asked = Resources { pids: Some(9), ..Resources::default() };
-        all.push(("resize", adapter.update_resources(&call, id, &asked).map(drop)));
+        all.push(("resize", adapter.update_resources(&call, id, &asked, false).map(drop)));
     }
     if caps.supports_stats {
         all.push(("stats", adapter.container_stats(&call, id).map(drop)));

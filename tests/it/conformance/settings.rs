@@ -10,6 +10,7 @@ use actioncontroller::runtime::adapter::{Change, Mount, MountSource, RuntimeErro
 use super::behaviour::Behaviour;
 use super::subject::{Made, Subject};
 use super::suite::{Case, case, with};
+use crate::support::rig::cgroup_value;
 
 pub const CASES: &[Case] = &[
     case("environment_is_seen_inside", environment),
@@ -126,24 +127,6 @@ fn wrong_name(subject: &Subject) {
     }
 }
 
-/// A value of the process's cgroup, on the first hierarchy that has the file.
-fn cgroup_value(pid: i32, files: &[&str]) -> String {
-    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
-    for line in groups.lines() {
-        let mut parts = line.splitn(3, ':').skip(1);
-        let (controllers, path) = (parts.next().unwrap(), parts.next().unwrap());
-        for base in [format!("/sys/fs/cgroup/{controllers}"), "/sys/fs/cgroup".into(), "/sys/fs/cgroup/unified".into()]
-        {
-            for file in files {
-                if let Ok(value) = fs::read_to_string(format!("{base}{path}/{file}")) {
-                    return value.trim().to_owned();
-                }
-            }
-        }
-    }
-    panic!("none of {files:?} is in a cgroup of process {pid}: {groups}");
-}
-
 fn limits(subject: &Subject) {
     let mut config = subject.config(&subject.name("limits"), &Behaviour::Stay);
     config.spec.resources.memory_bytes = Some(48 * 1024 * 1024);
@@ -165,7 +148,7 @@ fn changed_limits(subject: &Subject) {
     config.spec.resources = Resources { memory_bytes: Some(48 << 20), cpu_millis: Some(250), ..Resources::default() };
     let id = subject.start(&config);
     let pid = subject.inspect(&id).pid;
-    let update = |asked: &Resources| subject.adapter.update_resources(&subject.call(), &id, asked);
+    let update = |asked: &Resources| subject.adapter.update_resources(&subject.call(), &id, asked, false);
     let up = Resources { memory_bytes: Some(96 << 20), cpu_millis: Some(500), pids: Some(40), ..Resources::default() };
     assert_eq!(update(&up), Ok(Change::Changed));
     assert_limits(pid, 96, 40, "50000");
@@ -179,12 +162,21 @@ fn changed_limits(subject: &Subject) {
         "{too_little:?}"
     );
     assert_limits(pid, 32, 40, "50000");
+    let none = Resources { memory_bytes: Some(0), cpu_millis: Some(0), pids: Some(0), ..Resources::default() };
+    assert_eq!(update(&none), Ok(Change::Changed));
+    let of = |files: &[&str]| cgroup_value(pid, files).split(' ').next().unwrap().to_owned();
+    let endless =
+        |value: &str| value == "max" || value == "-1" || value.parse::<u64>().is_ok_and(|bytes| bytes > 1 << 60);
+    for files in [&["memory.max", "memory.limit_in_bytes"][..], &["cpu.max", "cpu.cfs_quota_us"], &["pids.max"]] {
+        assert!(endless(&of(files)), "{files:?}: {}", of(files));
+    }
+    assert_eq!(update(&none), Ok(Change::Unchanged));
     assert_eq!(subject.inspect(&id).pid, pid, "it was not restarted");
 }
 
 fn changed_at_rest(subject: &Subject) {
     let id = subject.create(&subject.config(&subject.name("rest"), &Behaviour::Stay));
     let asked = Resources { pids: Some(9), ..Resources::default() };
-    let updated = subject.adapter.update_resources(&subject.call(), &id, &asked);
+    let updated = subject.adapter.update_resources(&subject.call(), &id, &asked, false);
     assert!(matches!(updated, Err(RuntimeError::InvalidState { .. })), "{updated:?}");
 }

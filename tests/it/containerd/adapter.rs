@@ -122,7 +122,7 @@ fn every_verb_gives_a_hanging_containerd_up_at_its_deadline() {
         ("pause", |it, call, id| it.pause_container(call, id).map(drop)),
         ("resume", |it, call, id| it.resume_container(call, id).map(drop)),
         ("stats", |it, call, id| it.container_stats(call, id).map(drop)),
-        ("resize", |it, call, id| it.update_resources(call, id, &Resources::default()).map(drop)),
+        ("resize", |it, call, id| it.update_resources(call, id, &Resources::default(), false).map(drop)),
         ("exec", |it, call, id| it.exec_in_container(call, id, &["true".to_owned()]).map(drop)),
         ("logs", |it, call, id| it.container_logs(call, id, &EVERYTHING).map(drop)),
         ("events", |it, call, _| it.watch_events(call).map(drop)),

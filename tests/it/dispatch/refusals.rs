@@ -5,7 +5,7 @@ use actioncontroller::proto::workloads::ListWorkloadsRequest;
 use grpcio::RpcStatusCode as Status;
 use protobuf::EnumOrUnknown;
 
-use super::{QUICK, accept, assert_refused, daemon, launch_of, named, refusal, sim_file, stop};
+use super::{QUICK, daemon, launch_of, named, refusal, sim_file, stop};
 use crate::support::daemon::{DaemonProcess, launch, on_target, options, pod};
 
 /// A request, and how it is refused.
@@ -91,17 +91,11 @@ fn wrong_requests_are_refused_with_reason_code_and_field_and_have_no_effect() {
 }
 
 #[test]
-fn verbs_that_are_not_built_are_refused_by_name() {
+fn scale_without_limits_is_refused_without_effect() {
     let daemon = daemon("[]", "");
     daemon.execute(launch_of("alpha", QUICK)).unwrap();
     let before = everything(&daemon);
-    let unbuilt = [(Verb::VERB_SCALE, "scale")];
-    for (verb, word) in unbuilt {
-        let waited = daemon.execute(on_target(verb, "alpha"));
-        for answer in [waited, accept(&daemon, on_target(verb, "alpha"))] {
-            let refused = assert_refused(answer, Status::UNIMPLEMENTED, "NOT_IMPLEMENTED");
-            assert!(refused.error.message.contains(word), "{refused:?}");
-        }
-    }
+    let refused = refusal(daemon.execute(on_target(Verb::VERB_SCALE, "alpha")));
+    assert_eq!(refused.error.field, "parameters.resources", "{refused:?}");
     assert_eq!(everything(&daemon), before);
 }

@@ -153,6 +153,7 @@ fn workload(name: &str) -> WorkloadView {
         last_action_id: "a".to_owned(),
         updated_ms: 1,
         message: String::new(),
+        limits: BTreeMap::new(),
     }
 }
 

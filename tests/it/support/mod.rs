@@ -4,6 +4,7 @@ pub mod bluechi;
 pub mod containerd;
 pub mod daemon;
 pub mod docker;
+pub mod engines;
 pub mod etcd;
 pub mod layout;
 pub mod oci;

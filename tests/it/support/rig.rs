@@ -236,3 +236,21 @@ pub fn criu_folder() -> PathBuf {
     let folder = std::env::var_os("ACTIONCONTROLLER_CRIU_DIR").map(PathBuf::from).or_else(by_default);
     folder.unwrap_or_default()
 }
+
+/// A value of the process's cgroup, on the first hierarchy that has the file.
+pub fn cgroup_value(pid: i32, files: &[&str]) -> String {
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    for line in groups.lines() {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (parts.next().unwrap(), parts.next().unwrap());
+        for base in [format!("/sys/fs/cgroup/{controllers}"), "/sys/fs/cgroup".into(), "/sys/fs/cgroup/unified".into()]
+        {
+            for file in files {
+                if let Ok(value) = fs::read_to_string(format!("{base}{path}/{file}")) {
+                    return value.trim().to_owned();
+                }
+            }
+        }
+    }
+    panic!("none of {files:?} is in a cgroup of process {pid}: {groups}");
+}

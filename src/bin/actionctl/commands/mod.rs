@@ -16,6 +16,7 @@ pub mod plan;
 pub mod policy;
 pub mod run;
 pub mod runtimes;
+pub mod scale;
 pub mod services;
 pub mod update;
 pub mod verbs;
@@ -71,7 +72,7 @@ fn dispatch(command: Command, context: &mut Context) -> Result<Exit> {
         Command::Rollback(args) => verbs::plain(Verb::VERB_ROLLBACK, args.plain, context),
         Command::Hibernate(args) => verbs::plain(Verb::VERB_HIBERNATE, args, context),
         Command::Wake(args) => verbs::plain(Verb::VERB_WAKE, args, context),
-        Command::Scale(args) => verbs::plain(Verb::VERB_SCALE, args, context),
+        Command::Scale(args) => scale::scale(args, context),
         Command::Cancel(args) => actions::cancel(args, context),
         Command::Plan(args) => plan::plan(args, context),
         Command::Ps(args) => workloads::ps(args, context),

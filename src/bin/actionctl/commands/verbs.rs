@@ -162,7 +162,13 @@ pub fn kill(args: KillArgs, context: &mut Context) -> Result<Exit> {
     on_targets(Verb::VERB_KILL, &args.plain, set, context)
 }
 
-fn on_targets(verb: Verb, args: &PlainArgs, set: impl Fn(&mut Parameters), context: &mut Context) -> Result<Exit> {
+/// The verb on each target, with what `set` adds.
+pub(super) fn on_targets(
+    verb: Verb,
+    args: &PlainArgs,
+    set: impl Fn(&mut Parameters),
+    context: &mut Context,
+) -> Result<Exit> {
     let manner = args.action.manner(args.targets.len())?;
     let jobs = args.targets.iter().map(|target| {
         let mut spec = args.action.spec(verb, target);

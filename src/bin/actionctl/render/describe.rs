@@ -6,8 +6,8 @@ use jiff::Timestamp as Instant;
 
 use super::table::{self, container_state, health, ports};
 use super::text::{clean, or_dash};
-use super::words::{age, span, time, word};
-use crate::api::{Action, Outcome, Plan, Timestamp, Verb, Warning, Workload};
+use super::words::{age, size, span, time, word};
+use crate::api::{Action, Outcome, Plan, Resources, Timestamp, Verb, Warning, Workload};
 
 /// Blanks up to the values.
 const LABEL_WIDTH: usize = 14;
@@ -73,6 +73,9 @@ pub fn workload(workload: &Workload, now: Instant) -> String {
             .field("Health", &health(container))
             .field("Pid", &pid)
             .field("Cgroup", &container.cgroup_path)
+            .field("Limits", &limits(container.limits.get_or_default()))
+            .field("In force", &limits(container.limits_in_force.get_or_default()))
+            .field("Drifted", &container.limits_drifted.join(", "))
             .field("Ports", &ports(&container.ports))
             .field("Addresses", &container.ips.join(", "))
             .time("Created", container.created_at.as_ref(), now)
@@ -81,6 +84,21 @@ pub fn workload(workload: &Workload, now: Instant) -> String {
         lines.block(&format!("Container {}", clean(&container.name)), &inner.text());
     }
     lines.text()
+}
+
+/// Limits on one line; empty where there are none.
+fn limits(limits: &Resources) -> String {
+    let number = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
+    let memory = |text: &str| text.parse().map_or_else(|_| text.to_owned(), size);
+    let all = [
+        ("cpu", limits.cpu.clone()),
+        ("cpu shares", number(limits.cpu_shares)),
+        ("memory", memory(&limits.memory)),
+        ("memory reservation", memory(&limits.memory_reservation)),
+        ("pids", number(limits.pids)),
+    ];
+    let given = all.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| format!("{name} {value}"));
+    given.collect::<Vec<_>>().join(", ")
 }
 
 /// One action: how far it is, or what it came to.

@@ -106,17 +106,6 @@ fn bounds_themselves_are_allowed() {
 }
 
 #[test]
-fn verb_that_is_not_built_is_unimplemented_by_name() {
-    for verb in Verb::ALL.iter().filter(|verb| !verb.is_built()) {
-        let mut action = stop();
-        action.verb = crate::grpc::convert::actions::verb(*verb);
-        let error = run(action).unwrap_err();
-        assert_eq!((error.kind, error.code), (ErrorKind::Unimplemented, ErrorCode::NotImplemented));
-        assert!(error.message.contains(verb.as_str()), "{error}");
-    }
-}
-
-#[test]
 fn plan_as_answer_and_no_answer_exclude_each_other() {
     let action = MessageField::some(stop());
     let error = execute(ExecuteActionRequest { action, dry_run: true, no_wait: true, ..Default::default() });
@@ -245,7 +234,6 @@ proptest! {
         match run(action) {
             Ok(read) => {
                 prop_assert!((1..=MAX_ACTION_ID).contains(&read.id.len()));
-                prop_assert!(read.verb.is_built());
                 prop_assert!(read.parameters.grace_ms.unwrap_or_default() <= MAX_GRACE_MS);
             }
             Err(error) => prop_assert!(error.field.starts_with("action."), "{error:?}"),

@@ -1,4 +1,5 @@
-//! A unit's text as the properties of a transient unit: what a node is given that no file can be brought to.
+//! A unit's text as the properties of a transient unit: what systemd is given where there is to be no file, or where none can
+//! be brought to.
 //!
 //! Each setting has a property of its own with a type of its own. Those of [`SETTINGS`] are known here, any other is refused
 //! by name, as is what only systemd itself could fill in: specifiers (`%`), and signs before a command but `-`.
@@ -7,11 +8,13 @@
 //! `org.freedesktop.systemd1(5)`'s.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::runtime::adapter::{RtResult, RuntimeError, unsupported};
-use crate::runtime::units::text::{Setting, is_true, settings};
+use super::answers::pause;
+use super::text::{ACCOUNTS, Setting, is_true, settings};
+use crate::runtime::adapter::{Call, RtResult, RuntimeError, unsupported};
 use crate::transport::dbus::Value;
 
 /// How a setting's value is read, and what type it has.
@@ -103,11 +106,31 @@ const SETTINGS: &[(&str, &str, &str, Kind)] = &[
     ("Service", "WorkingDirectory", "WorkingDirectory", Kind::Text),
 ];
 
+/// Properties of limits, with the setting and the controller of version 2 that it takes: systemd takes them without a word, and
+/// without an effect, where it has no controller.
+const LIMITS: &[(&str, &str, &str)] = &[
+    ("AllowedCPUs", "AllowedCPUs", "cpuset"),
+    ("CPUQuotaPerSecUSec", "CPUQuota", "cpu"),
+    ("CPUWeight", "CPUWeight", "cpu"),
+    ("IOWeight", "IOWeight", "io"),
+    ("MemoryHigh", "MemoryHigh", "memory"),
+    ("MemoryLow", "MemoryLow", "memory"),
+    ("MemoryMax", "MemoryMax", "memory"),
+    ("MemorySwapMax", "MemorySwapMax", "memory"),
+    ("TasksMax", "TasksMax", "pids"),
+];
+
+/// How long systemd may take to forget a transient unit that was stopped.
+const FORGET: Duration = Duration::from_secs(2);
+
+/// Between two tries to start one.
+const AGAIN: Duration = Duration::from_millis(50);
+
 /// Without end, as systemd has it on the bus.
 const INFINITE: u64 = u64::MAX;
 
 /// A property with its value.
-pub(super) type Property = (&'static str, Value<'static>);
+pub type Property = (&'static str, Value<'static>);
 
 /// A command: the program, all its words, and whether its failure is none.
 type Command = (String, Vec<String>, bool);
@@ -121,7 +144,7 @@ struct Given {
 }
 
 /// The properties of a transient unit with this text. It is kept after its end, as a unit with a file of ours is.
-pub(super) fn properties(engine: &str, text: &str) -> RtResult<Vec<Property>> {
+pub fn properties(engine: &str, text: &str) -> RtResult<Vec<Property>> {
     let mut given = Given::default();
     for Setting { section, key, value } in settings(text) {
         // How it is enabled, and what is none of systemd's.
@@ -134,7 +157,7 @@ pub(super) fn properties(engine: &str, text: &str) -> RtResult<Vec<Property>> {
         }
         let known = SETTINGS.iter().find(|(of, name, _, _)| *of == section && *name == key);
         let Some((_, _, property, kind)) = known else {
-            return Err(unsupported(engine, format!("{key}= of [{section}] on another node")));
+            return Err(unsupported(engine, format!("{key}= of [{section}], which transient units do not take here")));
         };
         set(&mut given, property, *kind, &value)
             .map_err(|why| RuntimeError::InvalidSpec { reason: format!("unit: {key}={value}: {why}") })?;
@@ -143,10 +166,33 @@ pub(super) fn properties(engine: &str, text: &str) -> RtResult<Vec<Property>> {
         return Err(RuntimeError::InvalidSpec { reason: "unit: there is no ExecStart=".to_owned() });
     }
     given.single.insert("RemainAfterExit", Value::Bool(true));
+    given.single.extend(ACCOUNTS.map(|name| (name, Value::Bool(true))));
     let mut all: Vec<Property> = given.single.into_iter().collect();
     all.extend(given.words.into_iter().map(|(name, words)| (name, Value::from(words))));
     all.extend(given.commands.into_iter().map(|(name, commands)| (name, Value::from(commands))));
     Ok(all)
+}
+
+/// Refuses, by name, limits for which there is no controller.
+pub fn check_limits(engine: &str, properties: &[Property], has: impl Fn(&str) -> bool) -> RtResult<()> {
+    let is_given = |name: &str| properties.iter().any(|(property, _)| *property == name);
+    match LIMITS.iter().find(|(property, _, controller)| is_given(property) && !has(controller)) {
+        Some((_, setting, controller)) => {
+            Err(unsupported(engine, format!("{setting}= of [Service]: systemd has no controller '{controller}' here")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Has a transient unit started by `ask`, again as long as the last one of its name, which was stopped, is not gone.
+pub fn start<T>(call: &Call, mut ask: impl FnMut() -> RtResult<T>) -> RtResult<T> {
+    let deadline = call.deadline.at_most(FORGET);
+    loop {
+        match ask() {
+            Err(RuntimeError::AlreadyExists { .. }) if !deadline.is_over() => pause(call, "start", AGAIN)?,
+            other => return other,
+        }
+    }
 }
 
 /// Sets a property. What is empty takes back what was given before.

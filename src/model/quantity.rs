@@ -11,12 +11,12 @@ struct Exact {
 }
 
 /// Thousandths of one CPU: `500m` is 500, `1.5` is 1,500.
-pub(super) fn millis(text: &str) -> Result<u64, String> {
+pub fn millis(text: &str) -> Result<u64, String> {
     whole(text, 3, "thousandths of a CPU (1m is the smallest)")
 }
 
 /// Bytes: `256Mi` is 268,435,456, `1e3` is 1,000.
-pub(super) fn bytes(text: &str) -> Result<u64, String> {
+pub fn bytes(text: &str) -> Result<u64, String> {
     whole(text, 0, "bytes")
 }
 
