@@ -256,11 +256,10 @@ fn trigger(place: &Place<'_>, notes: &mut Notes) -> ManifestResult<()> {
 
 /// Reads a Schedule, whose `spec` is a list of real-time tasks.
 pub(super) fn schedule(name: &str, fields: &mut Fields<'_>, notes: &mut Notes) -> ManifestResult<Schedule> {
-    if let Some(place) = fields.take("temporal_class") {
-        place.word(&[("PERIODIC", ()), ("SPORADIC", ())])?;
-    }
+    let class = fields.take("temporal_class");
+    let sporadic = class.map(|place| place.word(&[("PERIODIC", false), ("SPORADIC", true)])).transpose()?;
     let tasks = fields.items("spec")?.iter().map(|item| task(item, notes)).collect::<ManifestResult<_>>()?;
-    Ok(Schedule { name: name.to_owned(), tasks })
+    Ok(Schedule { name: name.to_owned(), tasks, sporadic: sporadic.unwrap_or_default() })
 }
 
 fn task(item: &Place<'_>, notes: &mut Notes) -> ManifestResult<Task> {

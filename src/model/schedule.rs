@@ -11,6 +11,9 @@ pub struct Schedule {
     pub name: String,
     /// The tasks, in the document's order.
     pub tasks: Vec<Task>,
+    /// Whether they are released by events, each at most once in its period, and not by time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sporadic: bool,
 }
 
 /// One real-time task: a thread of a workload.

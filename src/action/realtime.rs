@@ -1,0 +1,127 @@
+//! The real-time tasks of an action: which Schedule its workloads need, whether that can be admitted, what their records
+//! say of it afterwards, and that what nobody needs any more is given back.
+
+use std::time::Duration;
+
+use super::Ports;
+use super::plan::starts;
+use super::target::Loaded;
+use crate::clock::Deadline;
+use crate::error::{Error, ErrorCode, ErrorKind, Result};
+use crate::model::action::{ActionRequest, Ignorable, Verb};
+use crate::model::plan::{Plan, StepOp};
+use crate::model::schedule::Schedule;
+use crate::realtime::Admission;
+use crate::storage::records::{Desired, WorkloadRecord};
+
+/// The time that settling what is held has once an action has ended, the call to the scheduler included.
+const SETTLE_BUDGET: Duration = Duration::from_secs(5);
+
+/// Adds the Schedule that is recorded of the workloads, where the action is by name and makes something run that does not
+/// hold it.
+pub(super) fn recall(ports: &Ports, request: &ActionRequest, loaded: &mut Loaded, deadline: Deadline) -> Result<()> {
+    let is_given = loaded.schedule.is_some() || !loaded.documents.is_empty();
+    let is_given_up = request.parameters.ignore.contains(&Ignorable::Schedule);
+    // What the daemon starts again holds its Schedule all the time.
+    if ports.outside.realtime.is_none() || is_given || is_given_up || request.parameters.supervised {
+        return Ok(());
+    }
+    let mut needed: Vec<Schedule> = Vec::new();
+    for workload in &loaded.workloads {
+        if !may_need(request.verb) {
+            return Ok(());
+        }
+        let Some(record) = ports.records.workload(workload, deadline)? else { continue };
+        needed.extend(needed_of(request.verb, record.value).filter(|schedule| !needed.contains(schedule)));
+    }
+    if let [one, other, ..] = needed.as_slice() {
+        let message = format!(
+            "workloads of '{}' have different tasks, of Schedules '{}' and '{}'",
+            loaded.target, one.name, other.name
+        );
+        let error = Error::new(ErrorKind::FailedPrecondition, ErrorCode::ScheduleHeld, message).at("target");
+        return Err(error.hint("act on each workload by itself, or update the Package"));
+    }
+    loaded.schedule = needed.pop();
+    Ok(())
+}
+
+/// Whether the verb can make something run that does not hold its Schedule and is not read from documents.
+fn may_need(verb: Verb) -> bool {
+    match verb {
+        Verb::Launch | Verb::Start | Verb::Restart | Verb::Rollback => true,
+        Verb::Stop
+        | Verb::Kill
+        | Verb::Remove
+        | Verb::Terminate
+        | Verb::Pause
+        | Verb::Resume
+        | Verb::Hibernate
+        | Verb::Wake
+        | Verb::Update
+        | Verb::Scale
+        | Verb::Offload => false,
+    }
+}
+
+fn needed_of(verb: Verb, record: WorkloadRecord) -> Option<Schedule> {
+    let is_stopped = record.desired == Desired::Stopped;
+    match verb {
+        Verb::Launch => record.schedule,
+        Verb::Rollback => {
+            let before = record.previous.and_then(|previous| previous.schedule);
+            before.filter(|before| is_stopped || record.schedule.as_ref() != Some(before))
+        }
+        _ => record.schedule.filter(|_| is_stopped),
+    }
+}
+
+/// Refuses a plan whose Schedule would not be admitted as things are, before any effect.
+pub(super) fn look(
+    ports: &Ports,
+    request: &ActionRequest,
+    loaded: &Loaded,
+    plan: &Plan,
+    deadline: Deadline,
+) -> Result<()> {
+    let (Some(desk), Some(schedule)) = (&ports.outside.realtime, &loaded.schedule) else { return Ok(()) };
+    if !admits(plan) {
+        return Ok(());
+    }
+    let admission = Admission { schedule, workloads: &loaded.workloads, action_id: &request.id };
+    Ok(desk.look(&admission, deadline)?)
+}
+
+/// Gives back what nobody needs any more, once an action on these workloads has ended.
+pub(super) fn settle(ports: &Ports, workloads: &[String]) {
+    if let Some(desk) = &ports.outside.realtime {
+        desk.settle(workloads, Deadline::after(SETTLE_BUDGET));
+    }
+}
+
+fn admits(plan: &Plan) -> bool {
+    plan.steps.iter().any(|step| matches!(step.op, StepOp::Admit { .. }))
+}
+
+/// The Schedule of a workload's record once an action has succeeded: what it was `admitted` with, where it was.
+pub(super) fn recorded(
+    verb: Verb,
+    plan: &Plan,
+    admitted: Option<&Schedule>,
+    workload: &str,
+    before: Option<&WorkloadRecord>,
+) -> Option<Schedule> {
+    let was = || before.and_then(|before| before.schedule.clone());
+    match verb {
+        Verb::Launch | Verb::Update | Verb::Rollback if admits(plan) => admitted.cloned(),
+        // It was started without.
+        Verb::Launch | Verb::Update if plan.steps.iter().any(|step| step.workload == workload && starts(&step.op)) => {
+            None
+        }
+        Verb::Rollback => match before.and_then(|before| before.previous.as_ref()) {
+            Some(previous) => previous.schedule.clone(),
+            None => was(),
+        },
+        _ => was(),
+    }
+}
