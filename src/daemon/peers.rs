@@ -8,9 +8,12 @@ use std::sync::Arc;
 use super::{DaemonError, failed};
 use crate::action::{Outside, PolicySettings, Settings};
 use crate::application::audience::Audience;
+use crate::application::faults::Faults;
 use crate::application::health::StoreSources;
+use crate::application::overruns::{self, Overruns};
 use crate::application::publish::{Publisher, Sources};
 use crate::application::report::{Pace, ReportConfig, Reporter};
+use crate::application::restarts::Accept;
 use crate::application::status::Status;
 use crate::config::Config;
 use crate::config::settings::{
@@ -247,6 +250,28 @@ pub fn reporter(
     }
     let report = ReportConfig { node: config.node.clone(), every: pullpiri.report_every, agent_port };
     Reporter::start(&report, engines, own, listeners).map(Some).map_err(failed("threads"))
+}
+
+/// What acts on missed deadlines, where they are told and there is who holds their Schedules.
+pub fn overruns(
+    config: &Config,
+    outside: &Outside,
+    own: &Records,
+    faults: Arc<Faults>,
+    accept: Accept,
+) -> Result<Option<Overruns>, DaemonError> {
+    let desk = outside.realtime.as_ref().filter(|_| !config.pullpiri.faults.is_empty());
+    let Some(desk) = desk else { return Ok(None) };
+    let sources = overruns::Sources {
+        node: config.node.clone(),
+        faults,
+        desk: Arc::clone(desk),
+        records: own.clone(),
+        documents: Arc::clone(&outside.documents),
+        accept,
+        cooldown: config.timpani.cooldown,
+    };
+    Overruns::start(sources).map(Some).map_err(failed("threads"))
 }
 
 /// What actions are bound to.
