@@ -313,7 +313,7 @@ impl Act for Pipeline {
         let mut loaded = loaded.clone();
         let checked = verdict::check(&self.ports, request, &mut loaded, &context);
         let checked = checked.and_then(|checked| {
-            realtime::recall(&self.ports, request, &mut loaded, context.deadline)?;
+            outcome.warnings.extend(realtime::recall(&self.ports, request, &mut loaded, context.deadline)?);
             Ok(checked)
         });
         context.phases.lap(Phase::Policy);
@@ -366,8 +366,9 @@ impl Act for Pipeline {
         };
         let mut loaded = loaded.clone();
         let checked = verdict::check(&self.ports, request, &mut loaded, &context)?;
-        realtime::recall(&self.ports, request, &mut loaded, deadline)?;
+        let recalled = realtime::recall(&self.ports, request, &mut loaded, deadline)?;
         let (loaded, mut warnings) = (&loaded, checked.warnings);
+        warnings.extend(recalled);
         let observer = Observer::within(&self.ports, request, &context);
         let prepared = self.prepare(request, loaded, &observer, &context.superseded)?;
         let mut plan = prepared.plan;

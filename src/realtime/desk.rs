@@ -5,12 +5,12 @@
 //!    handed over together with those that are there, under the name by which they are known.
 //! 3. What it holds then is recorded, and only then is the scheduler asked: after a crash at any instant it is known.
 //! 4. After an action has ended, the record is brought in line with what the workloads' own records say
-//!    ([`Desk::settle`]): a workload holds its Schedule while it shall run, or while its action is under way. So an action
-//!    that failed gives back what it had, a stop frees, and a crash leaves nothing behind.
+//!    ([`Desk::settle`]): a workload holds its Schedule while it shall run, or while its action is under way or has still to
+//!    be undone. So an action that failed gives back what it had, a stop frees, and a crash leaves nothing behind.
 //!
 //! One admission or settlement at a time; who waits for another does so within its own deadline.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -51,6 +51,16 @@ pub struct Desk {
     rules: Rules,
     /// Holds one token: who has it is at the desk.
     gate: (Sender<()>, Receiver<()>),
+}
+
+/// Why a workload holds a Schedule.
+enum Need {
+    /// It does not any more.
+    None,
+    /// Its action is under way, or has still to be undone.
+    UnderWay,
+    /// It shall run with these tasks, as its record says since that time.
+    Recorded(u64, Schedule),
 }
 
 /// Being at the desk, until it is dropped.
@@ -146,15 +156,25 @@ impl Desk {
     fn still_held(&self, held: &Held, leaving: &BTreeSet<&str>, deadline: Deadline) -> Result<Held, StoreError> {
         let mut still = Held { name: held.name.clone(), ..Held::default() };
         for share in &held.shares {
-            let mut left = Share { schedule: share.schedule.clone(), holders: Default::default() };
-            for (workload, action_id) in &share.holders {
-                if !leaving.contains(workload.as_str()) && self.needs(share, workload, action_id, deadline)? {
-                    left.holders.insert(workload.clone(), action_id.clone());
+            let mut holders = BTreeMap::new();
+            // The tasks that the holders have, by when; none where an action may change them still.
+            let mut recorded = Some(BTreeMap::new());
+            for (workload, action_id) in share.holders.iter().filter(|(name, _)| !leaving.contains(name.as_str())) {
+                match self.need(share, workload, action_id, deadline)? {
+                    Need::None => continue,
+                    Need::UnderWay => recorded = None,
+                    Need::Recorded(at_ms, schedule) => drop(recorded.as_mut().map(|all| all.insert(at_ms, schedule))),
                 }
+                holders.insert(workload.clone(), action_id.clone());
             }
-            if !left.holders.is_empty() {
-                still.shares.push(left);
+            if holders.is_empty() {
+                continue;
             }
+            // Tasks of this name that failed to take the place of those before are nobody's.
+            let is_of_nobody = |all: &BTreeMap<u64, Schedule>| !all.values().any(|other| *other == share.schedule);
+            let latest = recorded.filter(is_of_nobody).and_then(|mut all| all.pop_last());
+            let schedule = latest.map_or_else(|| share.schedule.clone(), |(_, schedule)| schedule);
+            still.shares.push(Share { schedule, holders });
         }
         if still.shares.is_empty() {
             still.name.clear();
@@ -162,14 +182,21 @@ impl Desk {
         Ok(still)
     }
 
-    fn needs(&self, share: &Share, workload: &str, action_id: &str, deadline: Deadline) -> Result<bool, StoreError> {
-        let has_it = match self.record(workload, deadline) {
-            Ok(record) => record.is_some_and(|record| schedule_of(&record) == Some(&share.schedule.name)),
+    fn need(&self, share: &Share, workload: &str, action_id: &str, deadline: Deadline) -> Result<Need, StoreError> {
+        if held::is_under_way(&self.records, action_id, deadline)? {
+            return Ok(Need::UnderWay);
+        }
+        let record = match self.record(workload, deadline) {
+            Ok(record) => record,
             // Whatever it says, it may run.
-            Err(StoreError::Damaged { .. }) => true,
+            Err(StoreError::Damaged { .. }) => return Ok(Need::UnderWay),
             Err(error) => return Err(error),
         };
-        Ok(has_it || held::is_under_way(&self.records, action_id, deadline)?)
+        let Some(record) = record.filter(|record| schedule_of(record) == Some(&share.schedule.name)) else {
+            return Ok(Need::None);
+        };
+        let at_ms = record.updated_ms;
+        Ok(record.schedule.map_or(Need::None, |schedule| Need::Recorded(at_ms, schedule)))
     }
 
     fn record(&self, workload: &str, deadline: Deadline) -> Result<Option<WorkloadRecord>, StoreError> {

@@ -180,6 +180,17 @@ fn schedule_that_failed_gives_back_what_its_workload_had() {
     assert_eq!(rig.told(), ["first: first-task"], "the update was undone");
     assert_eq!(rig.desk.held(soon()).unwrap().name, "first");
 
+    let changed = schedule("first", 200);
+    rig.begin("2a", "a", &changed).unwrap();
+    rig.end("2a", "a", Some((&first, Desired::Running)));
+    assert_eq!(rig.told().len(), 2);
+    assert_eq!(rig.desk.held(soon()).unwrap().shares[0].schedule, first, "other tasks under the same name were undone");
+    rig.begin("2b", "b", &changed).unwrap();
+    rig.end("2b", "b", Some((&changed, Desired::Running)));
+    assert_eq!(rig.desk.held(soon()).unwrap().shares[0].schedule, changed, "what was admitted last counts for all");
+    rig.end("2c", "b", None);
+    rig.told();
+
     *rig.scheduler.is_away.lock().unwrap() = true;
     assert!(
         matches!(rig.begin("3", "a", &second), Err(AdmissionError::Unavailable { schedule, .. }) if schedule == "second")

@@ -133,3 +133,30 @@ fn crash_leaves_nothing_held_by_what_is_undone() {
     assert_eq!(rig.run(Verb::Stop, "a", Parameters::default()).state, ActionState::Succeeded);
     assert_eq!(rig.held(), nothing(), "nobody has begun an action 'gone'");
 }
+
+#[test]
+fn tasks_go_with_a_workload_to_its_new_node_unless_another_one_there_has_them() {
+    let rig = rig();
+    rig.store("launch", &[("a", OWN), ("b", "Z")], "good");
+    let mut changes = Changes::new();
+    let tasks = format!(
+        "apiVersion: v1\nkind: Schedule\nmetadata: {{name: good}}\nspec:\n  - {{name: t, period: 7, node_id: {OWN}}}\n  - {{name: u, period: 7, node_id: Z}}\n"
+    );
+    changes.put_document("Schedule", "good", &tasks);
+    rig.records.commit(changes, soon()).unwrap();
+    assert_eq!(rig.trigger().state, ActionState::Succeeded);
+    let nodes = || {
+        let schedules = std::mem::take(&mut *rig.scheduler.0.lock().unwrap());
+        schedules.into_iter().map(|s| s.tasks.into_iter().map(|task| task.node).collect::<Vec<_>>()).collect::<Vec<_>>()
+    };
+    assert_eq!(nodes(), [[OWN, "Z"]]);
+    rig.nodes.set("Y", NodeCommand::Start, Some(Answer::Refuses));
+    assert_eq!(rig.run(Verb::Offload, "a", to("Y")).state, ActionState::Failed);
+    assert_eq!(nodes(), [["Y", "Z"], [OWN, "Z"]], "it runs where it was");
+    assert_eq!(rig.run(Verb::Offload, "a", to("Z")).state, ActionState::Succeeded);
+    assert_eq!(nodes(), [["Z", "Z"]]);
+    let away = rig.run(Verb::Offload, "a", to(OWN));
+    assert_eq!(away.state, ActionState::Succeeded);
+    assert!(away.warnings.iter().any(|warning| warning.message.contains("where 'b' has it")), "{:?}", away.warnings);
+    assert!(nodes().is_empty());
+}
