@@ -202,7 +202,8 @@ impl Sources {
         let deadline = Deadline::after(READ_BUDGET);
         let held = self.desk.held(deadline)?;
         let Some(share) = share_of(&held, task) else { return Ok(Vec::new()) };
-        let own = share.schedule.tasks.iter().find(|other| other.name == task.task).map(|task| task.max_misses);
+        let own = share.schedule.tasks.iter().find(|other| Held::is_of(other, &task.node, &task.task));
+        let own = own.and_then(|own| u32::try_from(own.max_misses).ok());
         let mut reactions = Vec::new();
         for workload in share.holders.keys() {
             let Some(record) = self.records.workload(workload, deadline)? else { continue };
@@ -212,7 +213,6 @@ impl Sources {
                 continue;
             }
             let Some(policy) = self.policy(name, deadline)? else { continue };
-            let own = own.and_then(|own| u32::try_from(own).ok());
             let Some(threshold) = policy.threshold.or(own).filter(|threshold| *threshold > 0) else { continue };
             let (verb, parameters) = self.action(&policy, &record);
             let (workload, policy) = (workload.clone(), name.clone());

@@ -78,6 +78,14 @@ pub enum Inadmissible {
 }
 
 impl Inadmissible {
+    /// Whether the document alone is wrong, whatever the node is like and whatever else is held.
+    pub fn is_of_document(&self) -> bool {
+        match self {
+            Self::Empty | Self::Field { .. } | Self::Twice { .. } => true,
+            Self::Classes { .. } | Self::Overused { .. } | Self::Hyperperiod { .. } => false,
+        }
+    }
+
     /// The place in the document, as a path; empty where it is about the whole.
     pub fn path(&self) -> String {
         match self {

@@ -11,7 +11,8 @@
 //! One admission or settlement at a time; who waits for another does so within its own deadline.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -23,6 +24,9 @@ use crate::model::schedule::Schedule;
 use crate::storage::StoreError;
 use crate::storage::held::{self, Held, Share};
 use crate::storage::records::{Desired, Records, WorkloadRecord};
+
+/// A scheduler that could not be told of what holds is told again after so long, at the earliest.
+const TELL_AGAIN: Duration = Duration::from_secs(30);
 
 /// What holds at the desk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +53,8 @@ pub struct Desk {
     scheduler: Arc<dyn RealtimeScheduler>,
     records: Records,
     rules: Rules,
+    /// When the scheduler could not be told of what holds, where that is so still.
+    failed_at: Mutex<Option<Instant>>,
     /// Holds one token: who has it is at the desk.
     gate: (Sender<()>, Receiver<()>),
 }
@@ -78,7 +84,7 @@ impl Desk {
     pub fn new(scheduler: Arc<dyn RealtimeScheduler>, records: Records, rules: Rules) -> Self {
         let gate = bounded(1);
         let _ = gate.0.try_send(());
-        Self { scheduler, records, rules, gate }
+        Self { scheduler, records, rules, failed_at: Mutex::default(), gate }
     }
 
     fn turn(&self, deadline: Deadline) -> Option<Turn<'_>> {
@@ -229,12 +235,23 @@ impl Desk {
         if now == before {
             return Ok(());
         }
-        held::write(&self.records, &now, deadline)?;
-        let is_same = !before.is_unsure && now.union() == before.union();
-        if is_same || self.tell(&before, &now, deadline) {
+        let is_same = now.union() == before.union();
+        if is_same && before.is_unsure && self.has_just_failed() {
+            // Whoever ends something else is not kept waiting by a scheduler that is away.
             return Ok(());
         }
-        held::write(&self.records, &Held { is_unsure: true, ..now }, deadline)
+        held::write(&self.records, &now, deadline)?;
+        let is_told = (is_same && !before.is_unsure) || self.tell(&before, &now, deadline);
+        *self.failed_at() = (!is_told).then(Instant::now);
+        if is_told { Ok(()) } else { held::write(&self.records, &Held { is_unsure: true, ..now }, deadline) }
+    }
+
+    fn failed_at(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.failed_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_just_failed(&self) -> bool {
+        self.failed_at().is_some_and(|failed| failed.elapsed() < TELL_AGAIN)
     }
 
     /// A workload that runs as it did before an action failed has the Schedule that it had.

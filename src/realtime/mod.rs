@@ -80,7 +80,10 @@ impl AdmissionError {
 impl From<AdmissionError> for Error {
     fn from(error: AdmissionError) -> Self {
         let (kind, code) = match &error {
-            AdmissionError::Inadmissible { .. } => (ErrorKind::InvalidArgument, ErrorCode::ScheduleRefused),
+            AdmissionError::Inadmissible { reason, .. } if reason.is_of_document() => {
+                (ErrorKind::InvalidArgument, ErrorCode::ScheduleRefused)
+            }
+            AdmissionError::Inadmissible { .. } => (ErrorKind::FailedPrecondition, ErrorCode::ScheduleRefused),
             AdmissionError::Held { .. } => (ErrorKind::FailedPrecondition, ErrorCode::ScheduleHeld),
             AdmissionError::Refused { .. } => (ErrorKind::FailedPrecondition, ErrorCode::ScheduleRefused),
             AdmissionError::Unavailable { .. } => (ErrorKind::Unavailable, ErrorCode::SchedulerUnavailable),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::records::{Changes, Records};
 use super::{StoreError, keys};
 use crate::clock::Deadline;
-use crate::model::schedule::Schedule;
+use crate::model::schedule::{Schedule, Task};
 
 /// The document.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,14 +41,13 @@ impl Held {
 
     /// The share in which a node's task of this name is.
     pub fn share_of(&self, node: &str, task: &str) -> Option<&Share> {
-        let has = |share: &&Share| {
-            // TIMPANI chooses the node of a task that names none.
-            let is_it = |other: &crate::model::schedule::Task| {
-                other.name == task && (other.node == node || other.node.is_empty())
-            };
-            share.schedule.tasks.iter().any(is_it)
-        };
+        let has = |share: &&Share| share.schedule.tasks.iter().any(|other| Self::is_of(other, node, task));
         self.shares.iter().find(has)
+    }
+
+    /// Whether this is the node's task of that name. The scheduler chooses the node of one that names none.
+    pub fn is_of(task: &Task, node: &str, name: &str) -> bool {
+        task.name == name && (task.node == node || task.node.is_empty())
     }
 }
 

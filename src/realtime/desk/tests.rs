@@ -1,8 +1,5 @@
 //! The desk over a scheduler that keeps what it is told: who holds what, also after a failure and a crash.
 
-use std::sync::Mutex;
-use std::time::Duration;
-
 use super::*;
 use crate::manifest::{Bundle, ExpandOptions, Limits};
 use crate::model::action::Verb;
@@ -198,6 +195,9 @@ fn schedule_that_failed_gives_back_what_its_workload_had() {
     rig.end("3", "a", Some((&first, Desired::Running)));
     *rig.scheduler.is_away.lock().unwrap() = false;
     rig.told();
+    rig.end("4", "x", None);
+    assert!(rig.told().is_empty(), "nobody is kept waiting for it again and again");
+    *rig.desk.failed_at() = None;
     rig.end("4", "x", None);
     assert_eq!(rig.told(), ["first: first-task"], "it may have taken the other one");
     rig.end("5", "x", None);

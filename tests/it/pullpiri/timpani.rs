@@ -12,7 +12,7 @@ use protobuf::Message;
 use super::Rig;
 use super::triggers::state;
 use crate::support::daemon::options;
-use crate::support::peers::{self, Seen, StandIn};
+use crate::support::peers::{self, Behaviour, Seen, StandIn};
 use crate::support::wait::until;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -195,4 +195,13 @@ fn dialect_of_our_own_allocates_cores_applies_tasks_and_releases_them() {
         assert_eq!(state(&rig, "a"), "");
         assert_eq!(names(&methods(&scheduler)).last().unwrap(), "ReleaseCores", "what it may have kept is let go of");
     }
+    rig.schedule("first", &task("t"));
+    for behaviour in [Behaviour::Refusing, Behaviour::Garbled, Behaviour::Closing, Behaviour::Silent] {
+        scheduler.behave(behaviour);
+        let refused = rig.trigger("s").unwrap();
+        assert!(refused.status != 0 && refused.desc.contains("Schedule 'first'"), "{behaviour:?}: {}", refused.desc);
+        assert_eq!(state(&rig, "a"), "");
+    }
+    scheduler.behave(Behaviour::Well);
+    until("it answers again", LIMIT, || (rig.trigger("s").ok()?.status == 0).then_some(()));
 }

@@ -23,7 +23,7 @@ impl Rig {
             "apiVersion: v1\nkind: Package\nmetadata: {{name: q}}\nspec:\n  schedule: {schedule}\n  pattern: [{{type: plain}}]\n  models: [{{name: {workload}, node: {OWN}}}]\n"
         );
         let tasks =
-            format!("apiVersion: v1\nkind: Schedule\nmetadata: {{name: {schedule}}}\nspec: [{{name: u, period: 7}}]\n");
+            format!("apiVersion: v1\nkind: Schedule\nmetadata: {{name: {schedule}}}\nspec: [{{name: t, period: 7}}]\n");
         changes.put_document("Package", "q", &package);
         changes.put_document("Schedule", schedule, &tasks);
         self.records.commit(changes, soon()).unwrap();
