@@ -18,19 +18,18 @@ use crate::storage::records::{Desired, WorkloadRecord};
 /// The time that settling what is held has once an action has ended, the call to the scheduler included.
 const SETTLE_BUDGET: Duration = Duration::from_secs(5);
 
-/// Adds the Schedule that is recorded of the workloads, where the action is by name and makes something run that does not
-/// hold it. Gives what the caller should know.
+/// Adds the Schedule that is recorded of the workloads, where the verb reads no documents and makes something run that does
+/// not hold it. Gives what the caller should know.
 pub(super) fn recall(
     ports: &Ports,
     request: &ActionRequest,
     loaded: &mut Loaded,
     deadline: Deadline,
 ) -> Result<Vec<Warning>> {
-    let is_given = loaded.schedule.is_some() || !loaded.documents.is_empty();
     let is_given_up = request.parameters.ignore.contains(&Ignorable::Schedule);
     // What the daemon starts again holds its Schedule all the time.
     let is_held = request.parameters.supervised;
-    if ports.outside.realtime.is_none() || is_given || is_given_up || is_held || !may_need(request.verb) {
+    if ports.outside.realtime.is_none() || is_given_up || is_held || !may_need(request.verb) {
         return Ok(Vec::new());
     }
     if request.verb == Verb::Offload {
@@ -96,8 +95,10 @@ fn moved(
 /// Whether the verb can make something run that does not hold its Schedule and is not read from documents.
 fn may_need(verb: Verb) -> bool {
     match verb {
-        Verb::Launch | Verb::Start | Verb::Restart | Verb::Rollback | Verb::Offload => true,
-        Verb::Stop
+        Verb::Start | Verb::Restart | Verb::Rollback | Verb::Offload => true,
+        Verb::Launch
+        | Verb::Update
+        | Verb::Stop
         | Verb::Kill
         | Verb::Remove
         | Verb::Terminate
@@ -105,7 +106,6 @@ fn may_need(verb: Verb) -> bool {
         | Verb::Resume
         | Verb::Hibernate
         | Verb::Wake
-        | Verb::Update
         | Verb::Scale => false,
     }
 }
@@ -113,7 +113,6 @@ fn may_need(verb: Verb) -> bool {
 fn needed_of(verb: Verb, record: WorkloadRecord) -> Option<Schedule> {
     let is_stopped = record.desired == Desired::Stopped;
     match verb {
-        Verb::Launch => record.schedule,
         Verb::Rollback => {
             let before = record.previous.and_then(|previous| previous.schedule);
             before.filter(|before| is_stopped || record.schedule.as_ref() != Some(before))
@@ -149,21 +148,22 @@ fn admits(plan: &Plan) -> bool {
     plan.steps.iter().any(|step| matches!(step.op, StepOp::Admit { .. }))
 }
 
-/// The Schedule of a workload's record once an action has succeeded: what it was `admitted` with, where it was.
+/// The Schedule of a workload's record once an action has succeeded: what it was admitted with, where it was. `asked` is
+/// the one that the action was about.
 pub(super) fn recorded(
     verb: Verb,
     plan: &Plan,
-    admitted: Option<&Schedule>,
+    asked: Option<&Schedule>,
     workload: &str,
     before: Option<&WorkloadRecord>,
 ) -> Option<Schedule> {
     let was = || before.and_then(|before| before.schedule.clone());
     match verb {
-        Verb::Launch | Verb::Update | Verb::Rollback | Verb::Offload if admits(plan) => admitted.cloned(),
+        Verb::Launch | Verb::Update | Verb::Rollback | Verb::Offload if admits(plan) => asked.cloned(),
         // It was started without.
-        Verb::Launch | Verb::Update if plan.steps.iter().any(|step| step.workload == workload && starts(&step.op)) => {
-            None
-        }
+        Verb::Launch if plan.steps.iter().any(|step| step.workload == workload && starts(&step.op)) => None,
+        // Its Package names none any more.
+        Verb::Update if asked.is_none() => None,
         Verb::Rollback => match before.and_then(|before| before.previous.as_ref()) {
             Some(previous) => previous.schedule.clone(),
             None => was(),

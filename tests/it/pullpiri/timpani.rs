@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use actioncontroller::proto::actioncontroller::TriggerActionRequest;
 use actioncontroller::proto::actions::ListActionsRequest;
 use actioncontroller::proto::schedinfo::{FaultInfo, FaultType, RecoveryCommand, RecoveryPolicy, SchedInfo};
 use actioncontroller::proto::schedinfo_grpc::FaultServiceClient;
@@ -204,4 +205,26 @@ fn dialect_of_our_own_allocates_cores_applies_tasks_and_releases_them() {
     }
     scheduler.behave(Behaviour::Well);
     until("it answers again", LIMIT, || (rig.trigger("s").ok()?.status == 0).then_some(()));
+}
+
+// req: AC-18
+#[test]
+fn launch_that_a_crash_cut_off_is_undone_and_its_schedule_let_go_of() {
+    let mut rig = Rig::with_changed(|settings| settings.replace("timpani: {", "timpani: {recovery: stop, "));
+    rig.schedule("first", &task("t"));
+    rig.schedule("second", &task("u"));
+    rig.scenario("launch", &[("a", "ZONE1")], "  schedule: first\n");
+    rig.agent.behave(Behaviour::Silent);
+    let client = rig.client();
+    let request = TriggerActionRequest { scenario_name: "s".into(), ..Default::default() };
+    let pending = client.trigger_action_async(&request, options()).unwrap();
+    until("the start is asked for", LIMIT, || (rig.agent.count() > 0).then_some(()));
+    rig.daemon.kill();
+    drop(pending);
+    assert_eq!(told(&rig.timpani), ["first: t"]);
+    rig.agent.behave(Behaviour::Well);
+    rig.daemon.start_again();
+    until("the Schedule is let go of", LIMIT, || (told(&rig.timpani) == ["stop first"]).then_some(()));
+    rig.other("b", "second");
+    assert_eq!(rig.trigger("other").unwrap().status, 0);
 }

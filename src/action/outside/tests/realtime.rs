@@ -160,3 +160,24 @@ fn tasks_go_with_a_workload_to_its_new_node_unless_another_one_there_has_them() 
     assert!(away.warnings.iter().any(|warning| warning.message.contains("where 'b' has it")), "{:?}", away.warnings);
     assert!(nodes().is_empty());
 }
+
+#[test]
+fn package_that_names_no_schedule_any_more_holds_none_once_it_is_updated_or_started_again() {
+    let rig = rig();
+    let models = [("a", OWN), ("b", "Z")];
+    rig.store("launch", &models, "good");
+    rig.trigger();
+    rig.run(Verb::Stop, "a", Parameters::default());
+    assert_eq!(rig.run(Verb::Launch, "a", Parameters::default()).state, ActionState::Succeeded);
+    assert_eq!(rig.handed(), ["good", "good"], "what is launched by its own name is as it was");
+    assert_eq!(rig.held().1, ["a", "b"]);
+
+    rig.store("launch", &models, "");
+    rig.run(Verb::Stop, "a", Parameters::default());
+    assert_eq!(rig.trigger().state, ActionState::Succeeded);
+    assert_eq!(rig.held().1, ["b"], "it was started without");
+    rig.store("update", &models, "");
+    assert_eq!(rig.trigger().state, ActionState::Succeeded);
+    assert_eq!(rig.held(), nothing());
+    assert!(rig.handed().is_empty());
+}
