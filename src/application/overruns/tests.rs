@@ -72,6 +72,7 @@ fn judge(procedure: &str, cooldown: Duration) -> (Judge, Asked, Arc<Faults>) {
         updated_ms: 0,
         previous: None,
         returned_from: String::new(),
+        scaled: Default::default(),
         schedule: Some(schedule.clone()),
     };
     changes.put_workload(&record).unwrap();

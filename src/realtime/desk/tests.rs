@@ -105,6 +105,7 @@ impl Rig {
                     updated_ms: 0,
                     previous: None,
                     returned_from: String::new(),
+                    scaled: Default::default(),
                     schedule: Some(schedule.clone()),
                 };
                 changes.put_workload(&record).unwrap();
