@@ -1,9 +1,9 @@
 //! The composition root: builds every port, starts threads in order and stops them. Nothing else.
 //!
 //! Start: store (its lock before anything is bound), shared store, engines, outbox, copies, publisher, teller, reporter,
-//! faults, dispatcher, recoveries, restarts, hub (once its listeners are there), server.
-//! Stop: health NOT_SERVING, then what asks for actions by itself (hub, reporter, restarts), the dispatcher (workers end or
-//! are cancelled at a limit), what tells of their ends (teller, faults, copies, publisher, outbox), and at last the
+//! faults, dispatcher, recoveries, restarts, overruns, hub (once its listeners are there), server.
+//! Stop: health NOT_SERVING, then what asks for actions by itself (hub, reporter, restarts, overruns), the dispatcher
+//! (workers end or are cancelled at a limit), what tells of their ends (teller, faults, copies, publisher, outbox), and at last the
 //! server, so that callers still get their answers.
 
 mod engines;
@@ -16,9 +16,10 @@ use crate::action::{Pipeline, Ports, Recovery, Settings, SettingsCell};
 use crate::application::faults::{FaultKeeper, Places};
 use crate::application::health::Health;
 use crate::application::history::History;
+use crate::application::overruns::Overruns;
 use crate::application::publish::Publisher;
 use crate::application::report::Reporter;
-use crate::application::restarts::{self, Restarts, Timing};
+use crate::application::restarts::{self, Accept, Restarts, Timing};
 use crate::application::status::Status;
 use crate::application::teller::{Teller, changes_of};
 use crate::clock::{Clock, Deadline, SystemClock};
@@ -90,6 +91,7 @@ struct Running {
     hub: Hub,
     reporter: Option<Reporter>,
     restarts: Restarts,
+    overruns: Option<Overruns>,
     dispatcher: Arc<Dispatcher>,
     teller: Teller,
     fault_keeper: FaultKeeper,
@@ -104,6 +106,7 @@ impl Running {
         self.hub.stop();
         self.reporter.into_iter().for_each(Reporter::stop);
         self.restarts.stop();
+        self.overruns.into_iter().for_each(Overruns::stop);
         let left = self.dispatcher.stop(drain, undo);
         self.teller.stop();
         self.fault_keeper.stop();
@@ -136,13 +139,14 @@ impl Daemon {
         let networks = Arc::default();
         let copies = Arc::new(Copies::new(Arc::clone(&own)));
         let copy_keeper = peers::copy_keeper(&config, shared.as_ref(), &copies)?;
+        let outside = peers::outside(&config, &own, shared.as_ref().map(|s| (s, &copies)), &networks, &threads);
         let ports = Ports {
             engines: Arc::clone(&engines),
             records: records.clone(),
             policy: gates(&config, &policy, &threads),
             clock: Arc::clone(&clock),
             settings: Arc::clone(&settings),
-            outside: peers::outside(&config, &own, shared.as_ref().map(|s| (s, &copies)), &networks, &threads),
+            outside: outside.clone(),
             outbox: outbox.clone(),
         };
         let history = Arc::new(History::new(records.clone()));
@@ -158,6 +162,7 @@ impl Daemon {
         let places = Places { node: config.node.clone(), records: records.clone(), outbox: outbox.clone() };
         let fault_keeper = FaultKeeper::start(places).map_err(failed("threads"))?;
         let (told, faults) = (Some(told(&teller, &clock)), fault_keeper.faults());
+        let missed = Arc::clone(&faults);
         let stores = peers::stores(&config, &records, shared, outbox.as_ref());
         let health = Health::new(config.node.clone(), Arc::clone(&engines), stores, Arc::clone(&faults));
         let health = Arc::new(health);
@@ -179,10 +184,9 @@ impl Daemon {
         recover(&dispatcher, &records)?;
         let (listener, events) = restarts::events();
         let timing = Timing { first: config.actions.restart_after, most: config.actions.restart_after_most };
-        let service = Arc::clone(&dispatcher);
-        // Whoever drops the answer ends only the wait.
-        let accept = Box::new(move |request| drop(service.accept(request)));
-        let restarts = Restarts::start(events, accept, records.clone(), timing).map_err(failed("threads"))?;
+        let restarts =
+            Restarts::start(events, accept(&dispatcher), records.clone(), timing).map_err(failed("threads"))?;
+        let overruns = peers::overruns(&config, &outside, &records, missed, accept(&dispatcher))?;
         let listener = match &reporter {
             Some(reporter) => both(reporter.waker(), listener),
             None => listener,
@@ -193,8 +197,18 @@ impl Daemon {
         let services = Arc::new(ServiceDesk { dispatcher: Arc::clone(&dispatcher), nodes });
         let offers = Offers { service: Arc::clone(&dispatcher) as _, pullpiri, services };
         let server = Server::start(&server_config(&config), offers, Arc::clone(&health), clock);
-        let running =
-            Running { hub, reporter, restarts, dispatcher, teller, fault_keeper, copy_keeper, publisher, outbox };
+        let running = Running {
+            hub,
+            reporter,
+            restarts,
+            overruns,
+            dispatcher,
+            teller,
+            fault_keeper,
+            copy_keeper,
+            publisher,
+            outbox,
+        };
         match server {
             Ok(server) => Ok(Self { server, health, running, settings, policy, records, config }),
             Err(error) => {
@@ -338,6 +352,13 @@ fn told(teller: &Teller, clock: &Arc<dyn Clock>) -> Told {
         let now_ns = i64::try_from(clock.now_ms().saturating_mul(1_000_000)).unwrap_or(i64::MAX);
         changes_of(scenario, outcome, now_ns).iter().for_each(&tell);
     })
+}
+
+/// What actions are asked for with that nobody waits for.
+fn accept(dispatcher: &Arc<Dispatcher>) -> Accept {
+    let service = Arc::clone(dispatcher);
+    // Whoever drops the answer ends only the wait.
+    Box::new(move |request| drop(service.accept(request)))
 }
 
 /// Hands on what the last run left under way.

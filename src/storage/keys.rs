@@ -14,6 +14,7 @@
 //! | `delivered` | the number of what was delivered last |
 //! | `copied` | whether the copies are all that the shared store has |
 //! | `misses` | JSON of `misses::MissesDocument` |
+//! | `held` | JSON of `held::Held`: what the scheduler of real-time tasks has |
 //! | `instance` | this daemon's own name, the same over its restarts |
 //! | `published/{key of the shared store}` | the fingerprint of what was handed over for delivery last |
 //!
@@ -33,6 +34,8 @@ pub const DELIVERED: &str = "delivered";
 pub const COPIED: &str = "copied";
 /// Missed deadlines of real-time tasks.
 pub const MISSES: &str = "misses";
+/// What the scheduler of real-time tasks has.
+pub const HELD: &str = "held";
 /// This daemon's own name.
 pub const INSTANCE: &str = "instance";
 /// Fingerprints of what was handed over for delivery.

@@ -8,6 +8,7 @@ pub mod copies;
 pub mod documents;
 pub mod embedded;
 pub mod etcd;
+pub mod held;
 pub mod keys;
 pub mod memory;
 pub mod misses;
