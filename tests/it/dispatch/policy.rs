@@ -69,8 +69,6 @@ fn what_cannot_be_read_or_is_not_known_is_refused_as_the_action_would_be() {
     assert!(err.contains("INVALID_MANIFEST"), "{err}");
     let (_, err) = ctl(&daemon, 3, &["policy", "check", "launch", "nowhere"]);
     assert!(err.contains("WORKLOAD_NOT_FOUND"), "{err}");
-    let (_, err) = ctl(&daemon, 3, &["policy", "check", "scale", "web"]);
-    assert!(err.contains("NOT_IMPLEMENTED"), "{err}");
     assert_untouched(&daemon);
 }
 

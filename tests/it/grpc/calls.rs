@@ -10,6 +10,7 @@ use actioncontroller::proto::actions::{
 };
 use actioncontroller::proto::health::HealthCheckRequest;
 use actioncontroller::proto::health::health_check_response::ServingStatus;
+use actioncontroller::proto::resources::Resources;
 use actioncontroller::proto::workloads::{
     Condition, ExecRequest, GetWorkloadRequest, ListWorkloadsRequest, OutputStream, StatsRequest, WaitRequest,
 };
@@ -73,8 +74,11 @@ fn bad_request_names_the_field_and_never_reaches_the_service() {
         of.parameters = Some(Parameters { grace_ms: Some(3_600_001), ..Default::default() }).into();
     };
     assert_eq!(run(grace), invalid("INVALID_FIELD", "action.parameters.grace_ms"));
-    let scale = run(|of| of.verb = Verb::VERB_SCALE.into());
-    assert_eq!((scale.0, scale.1.as_str()), (RpcStatusCode::UNIMPLEMENTED, "NOT_IMPLEMENTED"));
+    let memory = |of: &mut ActionSpec| {
+        let resources = Resources { memory: "much".into(), ..Default::default() };
+        of.parameters = Some(Parameters { resources: Some(resources).into(), ..Default::default() }).into();
+    };
+    assert_eq!(run(memory), invalid("INVALID_FIELD", "action.parameters.resources.memory"));
     assert_eq!(rig.service.last(), "");
 }
 

@@ -21,7 +21,7 @@ from grpc_status import rpc_status
 from grpc_tools import protoc
 
 TIMEOUT_S = 30
-CONTRACTS = ["actioncontroller/v1/actions.proto", "actioncontroller/v1/workloads.proto"]
+CONTRACTS = [f"actioncontroller/v1/{name}.proto" for name in ("actions", "resources", "workloads")]
 MESSAGE_LIMIT = 4 * 1024 * 1024
 
 

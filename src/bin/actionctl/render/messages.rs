@@ -8,7 +8,7 @@ use crate::api::{
     Action, CancelActionResponse, CheckPolicyResponse, Container, ContainerStats, DeadlineMisses, EngineHealth,
     ErrorDetail, Event, FailedWorkload, InstalledService, ListActionsResponse, ListNodesResponse, ListServicesResponse,
     ListWorkloadsResponse, ManagerState, NodeHealthResponse, Outcome, Phases, Plan, PolicyVerdict, Progress,
-    PublishedPort, ServiceNode, ServiceState, StatsResponse, Step, StepResult, StoreHealth, UnitFileChange,
+    PublishedPort, Resources, ServiceNode, ServiceState, StatsResponse, Step, StepResult, StoreHealth, UnitFileChange,
     UnitFilesResponse, Warning, WatchActionResponse, Workload, WorkloadResult,
 };
 
@@ -347,6 +347,21 @@ impl ToNode for Container {
             finished_at: time(self.finished_at.as_ref()),
             init: self.init,
             message: &self.message,
+            limits: self.limits.as_ref(),
+            limits_in_force: self.limits_in_force.as_ref(),
+            limits_drifted: &self.limits_drifted,
+        }
+    }
+}
+
+impl ToNode for Resources {
+    fn node(&self) -> Node {
+        object! {
+            cpu: &self.cpu,
+            cpu_shares: self.cpu_shares,
+            memory: &self.memory,
+            memory_reservation: &self.memory_reservation,
+            pids: self.pids,
         }
     }
 }
@@ -405,7 +420,10 @@ mod tests {
         let parsed = protobuf_parse::Parser::new()
             .pure()
             .include(&root)
-            .inputs(["actions.proto", "workloads.proto"].map(|name| root.join("actioncontroller/v1").join(name)))
+            .inputs(
+                ["actions.proto", "resources.proto", "workloads.proto"]
+                    .map(|name| root.join("actioncontroller/v1").join(name)),
+            )
             .parse_and_typecheck()
             .unwrap();
         let files = parsed.file_descriptors.into_iter().filter(|file| file.package() == "actioncontroller.v1");
@@ -451,6 +469,7 @@ mod tests {
             ("Workload", Workload::default().node()),
             ("Container", Container::default().node()),
             ("PublishedPort", PublishedPort::default().node()),
+            ("Resources", Resources::default().node()),
             ("ListWorkloadsResponse", ListWorkloadsResponse::default().node()),
             ("StatsResponse", StatsResponse::default().node()),
             ("ContainerStats", ContainerStats::default().node()),
