@@ -80,9 +80,9 @@ def check_refusals(client):
     assert (code, detail.field) == (grpc.StatusCode.INVALID_ARGUMENT, "action.verb"), detail
     code, detail, _ = client.refused(lambda: client.run(99, "x"))
     assert (code, detail.code) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD"), detail
-    code, detail, _ = client.refused(lambda: client.run(pb.VERB_SCALE, "x"))
-    assert (code, detail.code) == (grpc.StatusCode.UNIMPLEMENTED, "NOT_IMPLEMENTED"), detail
-    assert "scale" in detail.message, detail
+    much = pb.Parameters(resources={"memory": "much"})
+    code, detail, _ = client.refused(lambda: client.run(pb.VERB_SCALE, "x", parameters=much))
+    assert (code, detail.field) == (grpc.StatusCode.INVALID_ARGUMENT, "action.parameters.resources.memory"), detail
     grace = pb.Parameters(grace_ms=3_600_001)
     code, detail, _ = client.refused(lambda: client.run(pb.VERB_STOP, "x", parameters=grace))
     assert (code, detail.field) == (grpc.StatusCode.INVALID_ARGUMENT, "action.parameters.grace_ms"), detail
