@@ -1,11 +1,12 @@
 //! The composition root: builds every port, starts threads in order and stops them. Nothing else.
 //!
 //! Start: store (its lock before anything is bound), shared store, engines, outbox, copies, publisher, teller, reporter,
-//! faults, dispatcher, recoveries, restarts, hub (once its listeners are there), server.
-//! Stop: health NOT_SERVING, then what asks for actions by itself (hub, reporter, restarts), the dispatcher (workers end or
+//! faults, dispatcher, recoveries, restarts, exclusive CPUs, hub (once its listeners are there), server.
+//! Stop: health NOT_SERVING, then what asks for actions by itself (hub, reporter, restarts) and what looks after CPUs, the dispatcher (workers end or
 //! are cancelled at a limit), what tells of their ends (teller, faults, copies, publisher, outbox), and at last the
 //! server, so that callers still get their answers.
 
+mod cores;
 mod engines;
 mod peers;
 
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::action::{Pipeline, Ports, Recovery, Settings, SettingsCell};
+use crate::application::cores::{self as core_watch, CoreWatch};
 use crate::application::faults::{FaultKeeper, Places};
 use crate::application::health::Health;
 use crate::application::history::History;
@@ -90,6 +92,7 @@ struct Running {
     hub: Hub,
     reporter: Option<Reporter>,
     restarts: Restarts,
+    core_watch: CoreWatch,
     dispatcher: Arc<Dispatcher>,
     teller: Teller,
     fault_keeper: FaultKeeper,
@@ -104,6 +107,7 @@ impl Running {
         self.hub.stop();
         self.reporter.into_iter().for_each(Reporter::stop);
         self.restarts.stop();
+        self.core_watch.stop();
         let left = self.dispatcher.stop(drain, undo);
         self.teller.stop();
         self.fault_keeper.stop();
@@ -136,6 +140,7 @@ impl Daemon {
         let networks = Arc::default();
         let copies = Arc::new(Copies::new(Arc::clone(&own)));
         let copy_keeper = peers::copy_keeper(&config, shared.as_ref(), &copies)?;
+        let keeper = cores::keeper(&config, &engines, &records);
         let ports = Ports {
             engines: Arc::clone(&engines),
             records: records.clone(),
@@ -143,6 +148,7 @@ impl Daemon {
             clock: Arc::clone(&clock),
             settings: Arc::clone(&settings),
             outside: peers::outside(&config, &own, shared.as_ref().map(|s| (s, &copies)), &networks, &threads),
+            cores: Arc::clone(&keeper),
             outbox: outbox.clone(),
         };
         let history = Arc::new(History::new(records.clone()));
@@ -172,10 +178,13 @@ impl Daemon {
             ended,
             faults,
             networks,
+            cores: Arc::clone(&keeper),
         };
         let dispatcher = Dispatcher::start(dispatch_config(&config), dispatch_ports).map_err(failed("threads"))?;
         let dispatcher = Arc::new(dispatcher);
         dispatcher.note_ended(ids);
+        let sources = cores::sources(&config, &keeper, &engines, &records, &clock);
+        cores::repair(&sources);
         recover(&dispatcher, &records)?;
         let (listener, events) = restarts::events();
         let timing = Timing { first: config.actions.restart_after, most: config.actions.restart_after_most };
@@ -187,14 +196,26 @@ impl Daemon {
             Some(reporter) => both(reporter.waker(), listener),
             None => listener,
         };
+        let listener = both(core_watch::waker(&keeper), listener);
+        let core_watch = CoreWatch::start(sources).map_err(failed("threads"))?;
         let hub = Hub::start(&engines, &config.node, &listener).map_err(failed("threads"))?;
         let health = Arc::new(HealthState::default());
         let pullpiri = config.pullpiri.enabled.then(|| Arc::clone(&dispatcher) as _);
         let services = Arc::new(ServiceDesk { dispatcher: Arc::clone(&dispatcher), nodes });
         let offers = Offers { service: Arc::clone(&dispatcher) as _, pullpiri, services };
         let server = Server::start(&server_config(&config), offers, Arc::clone(&health), clock);
-        let running =
-            Running { hub, reporter, restarts, dispatcher, teller, fault_keeper, copy_keeper, publisher, outbox };
+        let running = Running {
+            hub,
+            reporter,
+            restarts,
+            core_watch,
+            dispatcher,
+            teller,
+            fault_keeper,
+            copy_keeper,
+            publisher,
+            outbox,
+        };
         match server {
             Ok(server) => Ok(Self { server, health, running, settings, policy, records, config }),
             Err(error) => {

@@ -1,6 +1,19 @@
-//! Real time: the port [`RealtimeScheduler`] by which the tasks of a Schedule are admitted before their workloads start.
+//! Real time: the port [`RealtimeScheduler`] by which the tasks of a Schedule are admitted before their workloads start,
+//! and CPUs that one workload has alone.
 //!
-//! Enters: who admits and schedules real-time tasks. Stays out: documents (`manifest`) and the wire (`grpc::client`).
+//! CPUs, from the bottom: [`topology`] is what the kernel tells, [`cores`] the ledger's rules, `census` who runs where,
+//! `confine` what is done about it, and [`keeper`] all of these with the store and the engines.
+//!
+//! Enters: who admits and schedules real-time tasks, who may run on which CPU. Stays out: documents (`manifest`) and the
+//! wire (`grpc::client`).
+
+mod census;
+pub mod confine;
+pub mod cores;
+#[cfg(test)]
+pub(crate) mod fake;
+pub mod keeper;
+pub mod topology;
 
 use crate::cancel::CancelToken;
 use crate::clock::Deadline;

@@ -13,6 +13,9 @@
 //! | `owed/{number, 20 digits}` | the id of an ended action whose outcome is delivered from the action log |
 //! | `delivered` | the number of what was delivered last |
 //! | `copied` | whether the copies are all that the shared store has |
+//! | `core/{workload}` | JSON of `model::cores::Holding`: the CPUs that it has alone |
+//! | `cores` | the id of the action that last took CPUs: what takes and frees compares its revision |
+//! | `withheld` | the list of CPUs that others are kept off, and may not have been given back |
 //! | `misses` | JSON of `misses::MissesDocument` |
 //! | `instance` | this daemon's own name, the same over its restarts |
 //! | `published/{key of the shared store}` | the fingerprint of what was handed over for delivery last |
@@ -31,6 +34,12 @@ pub const OWED: &str = "owed/";
 pub const DELIVERED: &str = "delivered";
 /// Whether the copies are all that the shared store has.
 pub const COPIED: &str = "copied";
+/// Every holding of CPUs.
+pub const HOLDINGS: &str = "core/";
+/// Compared by whoever takes or frees CPUs.
+pub const CORES: &str = "cores";
+/// CPUs that others are kept off.
+pub const WITHHELD: &str = "withheld";
 /// Missed deadlines of real-time tasks.
 pub const MISSES: &str = "misses";
 /// This daemon's own name.
@@ -84,6 +93,11 @@ pub fn published(shared_key: &str) -> String {
 /// The key of a workload.
 pub fn workload(name: &str) -> String {
     format!("{WORKLOADS}{name}")
+}
+
+/// The key of the CPUs that a workload holds.
+pub fn holding(workload: &str) -> String {
+    format!("{HOLDINGS}{workload}")
 }
 
 /// The key of an action under way.

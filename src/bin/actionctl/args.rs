@@ -152,6 +152,8 @@ pub enum Command {
     Health,
     /// Show the runtime engines, what they can do, and why one is not available
     Runtimes,
+    /// Show the CPUs, which workload has them alone, and who else may run there
+    Cores,
     /// Show nodes that BlueChi manages, start and stop it, or watch their services
     Services(ServicesArgs),
     /// Print the completions of a shell
