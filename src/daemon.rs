@@ -1,9 +1,10 @@
 //! The composition root: builds every port, starts threads in order and stops them. Nothing else.
 //!
 //! Start: store (its lock before anything is bound), shared store, engines, outbox, copies, publisher, teller, reporter,
-//! faults, dispatcher, recoveries, restarts, exclusive CPUs, hub (once its listeners are there), server.
-//! Stop: health NOT_SERVING, then what asks for actions by itself (hub, reporter, restarts) and what looks after CPUs, the dispatcher (workers end or
-//! are cancelled at a limit), what tells of their ends (teller, faults, copies, publisher, outbox), and at last the
+//! faults, dispatcher, recoveries, restarts, overruns, exclusive CPUs, hub (once its listeners are there), server.
+//! Stop: health NOT_SERVING, then what asks for actions by itself (hub, reporter, restarts, overruns) and what looks after
+//! CPUs, the dispatcher (workers end or are cancelled at a limit), what tells of their ends (teller, faults, copies,
+//! publisher, outbox), and at last the
 //! server, so that callers still get their answers.
 
 mod cores;
@@ -18,9 +19,10 @@ use crate::application::cores::{self as core_watch, CoreWatch};
 use crate::application::faults::{FaultKeeper, Places};
 use crate::application::health::Health;
 use crate::application::history::History;
+use crate::application::overruns::Overruns;
 use crate::application::publish::Publisher;
 use crate::application::report::Reporter;
-use crate::application::restarts::{self, Restarts, Timing};
+use crate::application::restarts::{self, Accept, Restarts, Timing};
 use crate::application::status::Status;
 use crate::application::teller::{Teller, changes_of};
 use crate::clock::{Clock, Deadline, SystemClock};
@@ -93,6 +95,7 @@ struct Running {
     reporter: Option<Reporter>,
     restarts: Restarts,
     core_watch: CoreWatch,
+    overruns: Option<Overruns>,
     dispatcher: Arc<Dispatcher>,
     teller: Teller,
     fault_keeper: FaultKeeper,
@@ -108,6 +111,7 @@ impl Running {
         self.reporter.into_iter().for_each(Reporter::stop);
         self.restarts.stop();
         self.core_watch.stop();
+        self.overruns.into_iter().for_each(Overruns::stop);
         let left = self.dispatcher.stop(drain, undo);
         self.teller.stop();
         self.fault_keeper.stop();
@@ -141,13 +145,14 @@ impl Daemon {
         let copies = Arc::new(Copies::new(Arc::clone(&own)));
         let copy_keeper = peers::copy_keeper(&config, shared.as_ref(), &copies)?;
         let keeper = cores::keeper(&config, &engines, &records);
+        let outside = peers::outside(&config, &own, shared.as_ref().map(|s| (s, &copies)), &networks, &threads);
         let ports = Ports {
             engines: Arc::clone(&engines),
             records: records.clone(),
             policy: gates(&config, &policy, &threads),
             clock: Arc::clone(&clock),
             settings: Arc::clone(&settings),
-            outside: peers::outside(&config, &own, shared.as_ref().map(|s| (s, &copies)), &networks, &threads),
+            outside: outside.clone(),
             cores: Arc::clone(&keeper),
             outbox: outbox.clone(),
         };
@@ -164,6 +169,7 @@ impl Daemon {
         let places = Places { node: config.node.clone(), records: records.clone(), outbox: outbox.clone() };
         let fault_keeper = FaultKeeper::start(places).map_err(failed("threads"))?;
         let (told, faults) = (Some(told(&teller, &clock)), fault_keeper.faults());
+        let missed = Arc::clone(&faults);
         let stores = peers::stores(&config, &records, shared, outbox.as_ref());
         let health = Health::new(config.node.clone(), Arc::clone(&engines), stores, Arc::clone(&faults));
         let health = Arc::new(health);
@@ -188,10 +194,9 @@ impl Daemon {
         recover(&dispatcher, &records)?;
         let (listener, events) = restarts::events();
         let timing = Timing { first: config.actions.restart_after, most: config.actions.restart_after_most };
-        let service = Arc::clone(&dispatcher);
-        // Whoever drops the answer ends only the wait.
-        let accept = Box::new(move |request| drop(service.accept(request)));
-        let restarts = Restarts::start(events, accept, records.clone(), timing).map_err(failed("threads"))?;
+        let restarts =
+            Restarts::start(events, accept(&dispatcher), records.clone(), timing).map_err(failed("threads"))?;
+        let overruns = peers::overruns(&config, &outside, &records, missed, accept(&dispatcher))?;
         let listener = match &reporter {
             Some(reporter) => both(reporter.waker(), listener),
             None => listener,
@@ -209,6 +214,7 @@ impl Daemon {
             reporter,
             restarts,
             core_watch,
+            overruns,
             dispatcher,
             teller,
             fault_keeper,
@@ -359,6 +365,13 @@ fn told(teller: &Teller, clock: &Arc<dyn Clock>) -> Told {
         let now_ns = i64::try_from(clock.now_ms().saturating_mul(1_000_000)).unwrap_or(i64::MAX);
         changes_of(scenario, outcome, now_ns).iter().for_each(&tell);
     })
+}
+
+/// What actions are asked for with that nobody waits for.
+fn accept(dispatcher: &Arc<Dispatcher>) -> Accept {
+    let service = Arc::clone(dispatcher);
+    // Whoever drops the answer ends only the wait.
+    Box::new(move |request| drop(service.accept(request)))
 }
 
 /// Hands on what the last run left under way.

@@ -156,6 +156,8 @@ error_codes! {
     NodeRefused = "NODE_REFUSED",
     /// The real-time scheduler refuses the tasks of a Schedule.
     ScheduleRefused = "SCHEDULE_REFUSED",
+    /// The real-time scheduler holds another Schedule, and one alone.
+    ScheduleHeld = "SCHEDULE_HELD",
     /// The real-time scheduler is away, or none is configured.
     SchedulerUnavailable = "SCHEDULER_UNAVAILABLE",
     /// Who sets networks up refuses an order, or could not carry it out.

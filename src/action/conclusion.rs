@@ -11,7 +11,7 @@ use super::recovery::{LOOK_AGAIN, to_look_at_again};
 use super::successor::{Successor, is_recorded, scaled};
 use super::target::Loaded;
 use super::undo::Undo;
-use super::{Context, Recovery, cores};
+use super::{Context, Recovery, cores, realtime};
 use crate::error::{Error, ErrorCode};
 use crate::model::action::{ActionRequest, ActionState, Outcome, StepState, Verb, Warning};
 use crate::model::plan::{Plan, StepOp};
@@ -179,6 +179,13 @@ impl Conclusion<'_> {
                 revision: &view.revision,
                 engine: &engine.unwrap_or_default(),
                 desired,
+                schedule: realtime::recorded(
+                    request.verb,
+                    &self.prepared.plan,
+                    self.loaded.schedule.as_ref(),
+                    &view.name,
+                    view.record.as_ref(),
+                ),
                 replaces,
                 now_ms: self.pipeline.ports().clock.now_ms(),
             };

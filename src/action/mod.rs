@@ -25,6 +25,7 @@ pub mod outside;
 pub mod phases;
 mod pipeline;
 pub mod plan;
+mod realtime;
 mod recovery;
 pub mod scenario;
 pub mod steps;

@@ -14,7 +14,7 @@ use crate::model::pullpiri;
 use crate::model::workload::WorkloadSpec;
 use crate::networks::NetworkProvider;
 use crate::nodes::{NodeControl, Order};
-use crate::realtime::RealtimeScheduler;
+use crate::realtime::{Admission, Desk};
 use crate::storage::documents::{Documents, Origin};
 
 /// What lies outside of this node.
@@ -22,8 +22,8 @@ use crate::storage::documents::{Documents, Origin};
 pub struct Outside {
     /// Other nodes.
     pub nodes: Option<Arc<dyn NodeControl>>,
-    /// The scheduler of real-time tasks.
-    pub realtime: Option<Arc<dyn RealtimeScheduler>>,
+    /// The desk in front of the scheduler of real-time tasks.
+    pub realtime: Option<Arc<Desk>>,
     /// Who sets up networks between nodes.
     pub networks: Option<Arc<dyn NetworkProvider>>,
     /// Stored documents.
@@ -98,10 +98,12 @@ impl Reach<'_> {
     }
 
     fn admit(&self) -> Result<Done> {
-        let (Some(scheduler), Some(schedule)) = (&self.outside.realtime, self.drawings.schedule) else {
+        let (Some(desk), Some(schedule)) = (&self.outside.realtime, self.drawings.schedule) else {
             return Err(Error::internal("there is no scheduler for a Schedule that was to be admitted"));
         };
-        scheduler.admit(schedule, self.deadline, self.cancel)?;
+        let workloads: Vec<_> = self.drawings.specs.keys().cloned().collect();
+        let admission = Admission { schedule, workloads: &workloads, action_id: self.drawings.action_id };
+        desk.admit(&admission, self.deadline, self.cancel)?;
         Ok(Done { changed: true, container_id: None, note: String::new() })
     }
 

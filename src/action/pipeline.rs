@@ -14,7 +14,7 @@ use super::plan::Asked;
 use super::steps::Drawings;
 use super::target::{self, Loaded};
 use super::unrecorded::Unrecorded;
-use super::{Act, Context, Engines, Ports, Recovered, Recovery, cores, plan, recovery, scenario, verdict};
+use super::{Act, Context, Engines, Ports, Recovered, Recovery, cores, plan, realtime, recovery, scenario, verdict};
 use crate::cancel::CancelToken;
 use crate::clock::Deadline;
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
@@ -124,6 +124,7 @@ impl Pipeline {
             plan = plan::plan(&asked, &engines.names(), &views)?;
         }
         let cores = of(&plan, &views);
+        realtime::look(&self.ports, request, loaded, &plan, observer.deadline)?;
         Ok(Prepared { plan, engines, engine_reason: reasons.join(","), views, revisions, cores, failed, warnings })
     }
 
@@ -232,7 +233,9 @@ impl Pipeline {
             outcome.phases = context.phases.phases();
             return outcome;
         }
-        self.finish(request, outcome, changes, context)
+        let outcome = self.finish(request, outcome, changes, context);
+        realtime::settle(&self.ports, &loaded.workloads);
+        outcome
     }
 
     /// Records the outcome with what changed, and completes it.
@@ -331,6 +334,10 @@ impl Act for Pipeline {
         self.record_unrecorded(Deadline::after(STORE_BUDGET));
         let mut loaded = loaded.clone();
         let checked = verdict::check(&self.ports, request, &mut loaded, &context);
+        let checked = checked.and_then(|checked| {
+            outcome.warnings.extend(realtime::recall(&self.ports, request, &mut loaded, context.deadline)?);
+            Ok(checked)
+        });
         context.phases.lap(Phase::Policy);
         let loaded = &loaded;
         let prepared = checked.and_then(|checked| {
@@ -381,7 +388,9 @@ impl Act for Pipeline {
         };
         let mut loaded = loaded.clone();
         let checked = verdict::check(&self.ports, request, &mut loaded, &context)?;
+        let recalled = realtime::recall(&self.ports, request, &mut loaded, deadline)?;
         let (loaded, mut warnings) = (&loaded, checked.warnings);
+        warnings.extend(recalled);
         let observer = Observer::within(&self.ports, request, &context);
         let prepared = self.prepare(request, loaded, &observer, &context.superseded)?;
         let mut plan = prepared.plan;
@@ -404,7 +413,11 @@ impl Act for Pipeline {
 
     fn recover(&self, recovery: &Recovery, context: Context) -> Recovered {
         self.record_unrecorded(Deadline::after(STORE_BUDGET));
-        recovery::recover(self, recovery, context)
+        let recovered = recovery::recover(self, recovery, context);
+        if let Recovered::Ended(_) = recovered {
+            realtime::settle(&self.ports, &recovery.loaded().workloads);
+        }
+        recovered
     }
 
     fn take_repairs(&self) -> Vec<Recovery> {

@@ -127,8 +127,12 @@ pub fn plan(asked: &Asked<'_>, engine: &str, views: &[View]) -> Result<Plan> {
         }
     }
     remove_networks(&mut builder);
-    if asked.schedule.is_some() && !views.is_empty() {
-        admit_before_starts(&mut builder);
+    if let (Some(schedule), false) = (asked.schedule, views.is_empty()) {
+        // What runs with other tasks than these goes on with these.
+        let has_other =
+            |record: &WorkloadRecord| record.desired != Desired::Stopped && record.schedule.as_ref() != Some(schedule);
+        let is_new = views.iter().any(|view| view.record.as_ref().is_some_and(has_other));
+        admit_before_starts(&mut builder, is_new);
     }
     Ok(Plan {
         verb,
@@ -163,7 +167,7 @@ fn here(builder: &mut Builder, view: &View, verb: Verb, parameters: &Parameters)
 }
 
 /// Whether the step makes something run.
-fn starts(op: &StepOp) -> bool {
+pub(super) fn starts(op: &StepOp) -> bool {
     match op {
         StepOp::Start { .. } => true,
         StepOp::Delegate { command, .. } => *command != NodeCommand::Stop,
@@ -215,9 +219,10 @@ fn connect(builder: &mut Builder, first: usize) {
     }
 }
 
-/// The first step admits; all that start or end something wait for it. Where nothing starts there is nothing to admit.
-fn admit_before_starts(builder: &mut Builder) {
-    if !builder.steps.iter().any(|step| starts(&step.op)) {
+/// The first step admits; all that start or end something wait for it. Where nothing starts and nothing `is_new` there is
+/// nothing to admit.
+fn admit_before_starts(builder: &mut Builder, is_new: bool) {
+    if !is_new && !builder.steps.iter().any(|step| starts(&step.op)) {
         builder.steps.remove(0);
         for step in &mut builder.steps {
             step.after = step.after.iter().map(|before| before - 1).collect();

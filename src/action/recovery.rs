@@ -17,7 +17,7 @@ use super::steps::{self, Drawings};
 use super::successor::{Successor, scaled};
 use super::target::{self, Loaded};
 use super::undo::Undo;
-use super::{Context, Engines, Reporter, cores, plan};
+use super::{Context, Engines, Reporter, cores, plan, realtime};
 use crate::clock::Deadline;
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::model::action::{ActionRequest, ActionState, Outcome, StepResult, StepState, Verb};
@@ -503,6 +503,13 @@ fn record(pipeline: &Pipeline, intent: &Intent, workload: &str, changes: &mut Ch
         revision: &super::difference::revision(spec),
         engine: intent.engines.get(workload).map(String::as_str).unwrap_or_default(),
         desired,
+        schedule: realtime::recorded(
+            intent.request.verb,
+            &intent.plan,
+            intent.schedule.as_ref(),
+            workload,
+            intent.before.get(workload),
+        ),
         replaces: intent.specs.iter().any(is_replaced),
         now_ms: pipeline.ports().clock.now_ms(),
     };

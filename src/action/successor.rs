@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::action::Verb;
 use crate::model::resources::Resources;
+use crate::model::schedule::Schedule;
 use crate::model::workload::WorkloadSpec;
 use crate::storage::records::{Desired, Previous, WorkloadRecord};
 
 /// What is known of the workload once the action is done.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Successor<'a> {
     /// What was done.
     pub verb: Verb,
@@ -24,6 +25,8 @@ pub struct Successor<'a> {
     pub engine: &'a str,
     /// What it shall be doing.
     pub desired: Desired,
+    /// The real-time tasks that it has.
+    pub schedule: Option<Schedule>,
     /// Whether the action replaced the description of any of its workloads.
     pub replaces: bool,
     /// Milliseconds since the epoch.
@@ -38,7 +41,8 @@ impl Successor<'_> {
         let (previous, returned_from) = match (self.verb, is_replaced, self.before) {
             (Verb::Rollback, Some(before), _) => (None, before.revision.clone()),
             (Verb::Launch | Verb::Update, Some(before), _) => {
-                let previous = Previous { spec: before.spec.clone(), revision: before.revision.clone() };
+                let (spec, revision) = (before.spec.clone(), before.revision.clone());
+                let previous = Previous { spec, revision, schedule: before.schedule.clone() };
                 (Some(Box::new(previous)), String::new())
             }
             // Of an update that replaced others: what was before it is the same.
@@ -56,6 +60,7 @@ impl Successor<'_> {
             previous,
             returned_from,
             scaled: self.scaled(),
+            schedule: self.schedule.clone(),
         }
     }
 

@@ -6,7 +6,7 @@ use super::Ports;
 use crate::clock::Deadline;
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::manifest::{Bundle, ExpandOptions, Expansion, Kind, Schedules, Stored};
-use crate::model::action::{ActionRequest, Lane, Verb, Warning};
+use crate::model::action::{ActionRequest, Ignorable, Lane, Verb, Warning};
 use crate::model::pullpiri::NetworkOrder;
 use crate::model::schedule::Schedule;
 use crate::model::workload::{Delegate, ManifestFormat, WorkloadSpec};
@@ -93,8 +93,11 @@ fn by_name(ports: &Ports, request: &ActionRequest, deadline: Deadline) -> Result
         (Verb::Update, _) => stored(ports, request, deadline),
         (Verb::Rollback, Some(record)) => rollback(Loaded::only(target), vec![record]),
         (Verb::Launch, Some(record)) => {
+            let is_given_up = request.parameters.ignore.contains(&Ignorable::Schedule);
+            let is_admitted = ports.settings.get().schedules == Schedules::Admitted && !is_given_up;
+            let schedule = record.schedule.filter(|_| is_admitted);
             let specs = BTreeMap::from([(target.clone(), record.spec)]);
-            Ok(Loaded { specs, ..Loaded::only(target) })
+            Ok(Loaded { specs, schedule, ..Loaded::only(target) })
         }
         (_, Some(_)) => Ok(Loaded::only(target)),
         (Verb::Launch, None) => stored(ports, request, deadline),

@@ -160,7 +160,7 @@ impl Undo<'_> {
         match &step.op {
             StepOp::Delegate { node, command } => return self.order_back(call, step, node, *command),
             StepOp::Place { package, .. } => return self.place_back(call, step, package),
-            // There is no call to take tasks back; they go with the next Schedule.
+            // What nobody needs any more is given back once the action has ended.
             StepOp::Admit { .. } => return Ok(Change::Unchanged),
             // Likewise: a network goes with its workload.
             StepOp::Connect { .. } => return Ok(Change::Unchanged),

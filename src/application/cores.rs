@@ -358,6 +358,7 @@ mod tests {
                 previous: None,
                 returned_from: String::new(),
                 scaled: BTreeMap::new(),
+                schedule: None,
             };
             let mut changes = Changes::new();
             changes.put_workload(&record).unwrap();

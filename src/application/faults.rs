@@ -1,9 +1,10 @@
 //! Deadline misses of real-time tasks, as TIMPANI tells them: counted by task, kept in the node's own store, and written
-//! into a shared one. Nothing acts on them yet.
+//! into a shared one. What they lead to is for [`super::overruns`].
 //!
 //! [`Faults`] counts, at once and in memory, so that whoever tells of a miss never waits for a disk. [`FaultKeeper`] is the
 //! thread that writes what has changed, not more often than flash can bear; what a power cut loses is the last seconds.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -36,6 +37,8 @@ pub struct Faults {
 #[derive(Debug, Default)]
 struct State {
     counts: MissCounts,
+    /// Grows with each fault.
+    version: u64,
     is_changed: bool,
     is_over: bool,
 }
@@ -65,7 +68,23 @@ impl Faults {
         misses.count = misses.count.saturating_add(1);
         misses.last_ms = now_ms;
         state.is_changed = true;
+        state.version += 1;
         drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Blocks until more is counted than at `version`, and gives all counts with theirs; `None` once `is_over` and
+    /// [`Faults::wake`] was called. The first version is 0.
+    pub fn wait_beyond(&self, version: u64, is_over: &AtomicBool) -> Option<(u64, MissCounts)> {
+        let is_same = |state: &mut State| state.version == version && !is_over.load(Ordering::SeqCst);
+        let state = self.changed.wait_while(self.lock(), is_same).unwrap_or_else(PoisonError::into_inner);
+        if is_over.load(Ordering::SeqCst) { None } else { Some((state.version, state.counts.clone())) }
+    }
+
+    /// Has those who wait look whether they are over.
+    pub fn wake(&self) {
+        // Under the lock, so that nobody is between his look and his wait.
+        let _state = self.lock();
         self.changed.notify_all();
     }
 

@@ -331,6 +331,7 @@ mod tests {
             previous: None,
             returned_from: String::new(),
             scaled: BTreeMap::new(),
+            schedule: None,
         }
     }
 

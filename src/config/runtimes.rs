@@ -98,6 +98,14 @@ pub struct Systemd {
     pub bus: String,
     /// Where unit files are written; empty: `/run/systemd/system`.
     pub unit_dir: PathBuf,
+    /// The root of the system whose journal has what units write; empty: `/`.
+    pub journal_root: PathBuf,
+    /// Where Podman's Quadlet files are written; empty: `/run/containers/systemd`.
+    pub quadlet_dir: PathBuf,
+    /// Podman's generator; empty: `/usr/lib/systemd/system-generators/podman-system-generator`.
+    pub quadlet_generator: PathBuf,
+    /// Let callers enable and disable units of this node, and have their files read anew.
+    pub manage: bool,
 }
 
 /// Eclipse BlueChi, over D-Bus.

@@ -369,10 +369,21 @@ pub struct OtherNode {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Timpani {
-    /// The `host:port` of timpani-o; empty: there is none.
+    /// The `host:port` of timpani-o, or of a scheduler of our own kind; empty: there is none.
     pub address: String,
+    /// What it speaks.
+    pub dialect: TimpaniDialect,
     /// What a Package with a Schedule comes to where there is none.
     pub absent: AbsentTimpani,
+    /// What a Schedule comes to while another one is held.
+    pub second: SecondSchedule,
+    /// What tasks may use of a CPU, percent.
+    pub cpu_limit: u32,
+    /// What timpani-o is told of tasks that nobody needs any more.
+    pub recovery: TimpaniRecovery,
+    /// How long after missed deadlines have led to an action on a workload others can.
+    #[serde(with = "units::duration")]
+    pub cooldown: Duration,
     /// How long it has for an answer.
     #[serde(with = "units::duration")]
     pub timeout: Duration,
@@ -380,8 +391,52 @@ pub struct Timpani {
 
 impl Default for Timpani {
     fn default() -> Self {
-        Self { address: String::new(), absent: AbsentTimpani::default(), timeout: Duration::from_secs(2) }
+        Self {
+            address: String::new(),
+            dialect: TimpaniDialect::default(),
+            absent: AbsentTimpani::default(),
+            second: SecondSchedule::default(),
+            cpu_limit: 90,
+            recovery: TimpaniRecovery::default(),
+            cooldown: Duration::from_secs(30),
+            timeout: Duration::from_secs(2),
+        }
     }
+}
+
+/// What a scheduler of real-time tasks speaks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TimpaniDialect {
+    /// Eclipse TIMPANI's `schedinfo.v1`.
+    #[default]
+    SchedInfo,
+    /// This daemon's own `timpani.v1`.
+    V1,
+}
+
+/// What a Schedule comes to while another one is held.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SecondSchedule {
+    /// It is refused with the first one's name.
+    #[default]
+    Refuse,
+    /// Its tasks are handed over with those of the first, under the first one's name.
+    Merge,
+}
+
+/// What timpani-o is told of tasks that nobody needs any more.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TimpaniRecovery {
+    /// Nothing: most have no call for it.
+    #[default]
+    Never,
+    /// To stop them (`RecoveryService`).
+    Stop,
+    /// To terminate them.
+    Terminate,
 }
 
 /// What a Package with a Schedule comes to where no TIMPANI is configured.

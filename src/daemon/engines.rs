@@ -1,6 +1,6 @@
 //! Engines as configured.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{DaemonError, failed};
@@ -15,7 +15,7 @@ use crate::runtime::oci::{Oci, OciConfig};
 use crate::runtime::podman::{Podman, PodmanConfig};
 use crate::runtime::registry::EngineRegistry;
 use crate::runtime::sim::SimRuntime;
-use crate::runtime::systemd::{Systemd, SystemdConfig};
+use crate::runtime::systemd::{self, Systemd, SystemdConfig};
 use crate::runtime::units::socket_of;
 use crate::transport::channel::ChannelThreads;
 
@@ -94,11 +94,16 @@ fn hibernating(config: &Config, engine: Arc<dyn RuntimeAdapter>) -> Result<Arc<d
     Ok(Arc::new(Hibernation::open(engine, settings).map_err(failed("hibernation.folder"))?))
 }
 
-/// What manages services of several nodes: BlueChi, where it is on.
+/// What manages services of several nodes: BlueChi, where it is on; or else of this one.
 pub(super) fn node_services(config: &Config) -> Result<Arc<dyn NodeServices>, DaemonError> {
     let given = &config.runtimes.bluechi;
     if !given.enabled {
-        return Ok(Arc::new(nodes::Nothing));
+        let systemd = &config.runtimes.systemd;
+        if !systemd.enabled {
+            return Ok(Arc::new(nodes::Nothing));
+        }
+        let services = systemd::Services::open(&systemd_config(config), systemd.manage);
+        return Ok(Arc::new(services.map_err(failed("runtimes.systemd"))?));
     }
     let settings = ServicesConfig {
         systemd_bus: systemd_config(config).bus,
@@ -116,9 +121,15 @@ pub(super) fn governing_paths(config: &Config) -> Vec<PathBuf> {
     let sockets = [&runtimes.podman.socket, &runtimes.docker.socket, &runtimes.containerd.socket].map(PathBuf::clone);
     let buses = [&systemd.bus, &bluechi.bus].into_iter().filter_map(|bus| socket_of(bus));
     // systemd's own socket, on which root is asked no further; agents' way to BlueChi's controller, and who may call.
-    let always = ["/run/systemd/private", "/etc/systemd", "/run/bluechi", "/etc/bluechi"].map(PathBuf::from);
-    let others = [oci.network_dir(), oci.run_dir, systemd.unit_dir, bluechi.unit_dir];
+    let always = ["/run/systemd/private", "/etc/systemd", "/etc/containers/systemd", "/run/bluechi", "/etc/bluechi"];
+    let always = always.map(PathBuf::from);
+    let others = [oci.network_dir(), oci.run_dir, systemd.unit_dir, systemd.quadlet_dir, bluechi.unit_dir];
     sockets.into_iter().chain(buses).chain(others).chain(always).collect()
+}
+
+/// The path that is given, or else the usual one.
+fn or_usual(given: &Path, usual: PathBuf) -> PathBuf {
+    if given.as_os_str().is_empty() { usual } else { given.to_owned() }
 }
 
 fn systemd_config(config: &Config) -> SystemdConfig {
@@ -128,7 +139,10 @@ fn systemd_config(config: &Config) -> SystemdConfig {
         node: config.node.clone(),
         dir: config.state_dir.join("systemd"),
         bus: if given.bus.is_empty() { usual.bus } else { given.bus.clone() },
-        unit_dir: if given.unit_dir.as_os_str().is_empty() { usual.unit_dir } else { given.unit_dir.clone() },
+        unit_dir: or_usual(&given.unit_dir, usual.unit_dir),
+        journal_root: or_usual(&given.journal_root, usual.journal_root),
+        quadlet_dir: or_usual(&given.quadlet_dir, usual.quadlet_dir),
+        quadlet_generator: or_usual(&given.quadlet_generator, usual.quadlet_generator),
     }
 }
 
@@ -140,7 +154,7 @@ fn bluechi_config(config: &Config) -> BluechiConfig {
         own: if given.node.is_empty() { config.node.clone() } else { given.node.clone() },
         dir: config.state_dir.join("bluechi"),
         bus: if given.bus.is_empty() { usual.bus } else { given.bus.clone() },
-        unit_dir: if given.unit_dir.as_os_str().is_empty() { usual.unit_dir } else { given.unit_dir.clone() },
+        unit_dir: or_usual(&given.unit_dir, usual.unit_dir),
     }
 }
 
@@ -150,7 +164,7 @@ fn oci_config(config: &Config) -> OciConfig {
     OciConfig {
         node: config.node.clone(),
         dir: config.state_dir.join("oci"),
-        run_dir: if given.run_dir.as_os_str().is_empty() { usual.run_dir.clone() } else { given.run_dir.clone() },
+        run_dir: or_usual(&given.run_dir, usual.run_dir.clone()),
         runtime: given.runtime.clone(),
         conmon: given.conmon.clone(),
         image_folders: given.image_folders.clone(),

@@ -8,12 +8,17 @@ use std::sync::Arc;
 use super::{DaemonError, failed};
 use crate::action::{Outside, PolicySettings, Settings};
 use crate::application::audience::Audience;
+use crate::application::faults::Faults;
 use crate::application::health::StoreSources;
+use crate::application::overruns::{self, Overruns};
 use crate::application::publish::{Publisher, Sources};
 use crate::application::report::{Pace, ReportConfig, Reporter};
+use crate::application::restarts::Accept;
 use crate::application::status::Status;
 use crate::config::Config;
-use crate::config::settings::{AbsentTimpani, Backend, Etcd, OtherNode, PolicyDialect, Report};
+use crate::config::settings::{
+    AbsentTimpani, Backend, Etcd, OtherNode, PolicyDialect, Report, SecondSchedule, TimpaniDialect, TimpaniRecovery,
+};
 use crate::grpc::client::Called;
 use crate::grpc::client::monitoring_server::MonitoringServer;
 use crate::grpc::client::nodes::NodeClients;
@@ -21,12 +26,14 @@ use crate::grpc::client::pharos::Pharos;
 use crate::grpc::client::policy_manager::PolicyManager;
 use crate::grpc::client::policy_server::PolicyServer;
 use crate::grpc::client::state_manager::StateManager;
-use crate::grpc::client::timpani::Timpani;
+use crate::grpc::client::timpani::{Release, Timpani};
+use crate::grpc::client::timpani_scheduler::TimpaniScheduler;
 use crate::manifest::{Limits, Schedules};
 use crate::networks::NetworkAnswers;
 use crate::nodes::NodeAddress;
 use crate::nodes::directory::StoreDirectory;
 use crate::policy::PolicyGate;
+use crate::realtime::{Desk, RealtimeScheduler, Rules};
 use crate::runtime::registry::EngineRegistry;
 use crate::security::ceiling::Ceiling;
 use crate::storage::StateStore;
@@ -156,8 +163,6 @@ pub fn outside(
     let directory = StoreDirectory::new(known, Arc::clone(&documents), config.pullpiri.node_agent_port);
     let clients =
         NodeClients::new(Arc::new(directory), config.pullpiri.timeout, config.pullpiri.start_timeout, threads.clone());
-    let timpani = &config.timpani;
-    let scheduler = || Timpani::new(Called::new("TIMPANI", &timpani.address, timpani.timeout, threads));
     let pullpiri = &config.pullpiri;
     let pharos = || {
         let called = Called::new("Pharos", &pullpiri.pharos, pullpiri.timeout, threads);
@@ -165,10 +170,30 @@ pub fn outside(
     };
     Outside {
         nodes: delegates(config).then(|| Arc::new(clients) as _),
-        realtime: (!timpani.address.is_empty()).then(|| Arc::new(scheduler()) as _),
+        realtime: desk(config, Records::new(Arc::clone(own)), threads),
         networks: (!pullpiri.pharos.is_empty()).then(|| Arc::new(pharos()) as _),
         documents,
     }
+}
+
+/// The desk in front of the scheduler of real-time tasks, where there is one.
+fn desk(config: &Config, records: Records, threads: &ChannelThreads) -> Option<Arc<Desk>> {
+    let timpani = &config.timpani;
+    if timpani.address.is_empty() {
+        return None;
+    }
+    let called = Called::new("TIMPANI", &timpani.address, timpani.timeout, threads);
+    let release = match timpani.recovery {
+        TimpaniRecovery::Never => Release::Untold,
+        TimpaniRecovery::Stop => Release::Stop,
+        TimpaniRecovery::Terminate => Release::Terminate,
+    };
+    let scheduler: Arc<dyn RealtimeScheduler> = match timpani.dialect {
+        TimpaniDialect::SchedInfo => Arc::new(Timpani::new(called, release)),
+        TimpaniDialect::V1 => Arc::new(TimpaniScheduler::new(called)),
+    };
+    let rules = Rules { limit: timpani.cpu_limit, merges: timpani.second == SecondSchedule::Merge };
+    Some(Arc::new(Desk::new(scheduler, records, rules)))
 }
 
 /// Whether workloads of other nodes go to these.
@@ -225,6 +250,28 @@ pub fn reporter(
     }
     let report = ReportConfig { node: config.node.clone(), every: pullpiri.report_every, agent_port };
     Reporter::start(&report, engines, own, listeners).map(Some).map_err(failed("threads"))
+}
+
+/// What acts on missed deadlines, where they are told and there is who holds their Schedules.
+pub fn overruns(
+    config: &Config,
+    outside: &Outside,
+    own: &Records,
+    faults: Arc<Faults>,
+    accept: Accept,
+) -> Result<Option<Overruns>, DaemonError> {
+    let desk = outside.realtime.as_ref().filter(|_| !config.pullpiri.faults.is_empty());
+    let Some(desk) = desk else { return Ok(None) };
+    let sources = overruns::Sources {
+        node: config.node.clone(),
+        faults,
+        desk: Arc::clone(desk),
+        records: own.clone(),
+        documents: Arc::clone(&outside.documents),
+        accept,
+        cooldown: config.timpani.cooldown,
+    };
+    Overruns::start(sources).map(Some).map_err(failed("threads"))
 }
 
 /// What actions are bound to.

@@ -19,7 +19,9 @@ use crate::networks::NetworkAnswer;
 use crate::policy::WorkloadRuling;
 use crate::realtime::keeper::NodeCores;
 use crate::runtime::adapter::{Change, ContainerInstance, ContainerStats, ExecOutcome, LimitsInForce, LogChunk};
-use crate::runtime::nodes::{ManagerOrder, ServiceFilter, ServiceNodes, ServiceState};
+use crate::runtime::nodes::{
+    InstalledService, ManagerOrder, ServiceFilter, ServiceNodes, ServiceState, UnitFileChange, UnitFilesOrder,
+};
 use crate::runtime::registry::EngineOverview;
 
 /// An answer that comes later.
@@ -375,6 +377,15 @@ pub trait Services: Send + Sync {
 
     /// The services that there are, then each as it changes.
     fn watch_services(&self, filter: ServiceFilter) -> Later<Stepwise<Result<ServiceState>>>;
+
+    /// The services that are loaded or installed.
+    fn list_services(&self, filter: ServiceFilter) -> Later<Vec<InstalledService>>;
+
+    /// Enables or disables units.
+    fn arrange_units(&self, order: UnitFilesOrder) -> Later<Vec<UnitFileChange>>;
+
+    /// Has a node, empty for this one, read its unit files anew.
+    fn reload_units(&self, node: String) -> Later<()>;
 }
 
 /// What the services of Eclipse Pullpiri ask: its `ActionControllerConnection`, in our words. As with [`Service`], no

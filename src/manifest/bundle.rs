@@ -10,6 +10,7 @@ use super::pod::Reading;
 use super::pullpiri::Reference;
 use super::{Limits, parse, unit};
 use crate::model::action::Verb;
+use crate::model::schedule::MissPolicy;
 use crate::model::text::shown;
 
 /// Documents that belong together. Every one in it has been read; no two have the same kind and name, and no two
@@ -178,8 +179,14 @@ impl Bundle {
             | Body::Volume(_)
             | Body::Network(_)
             | Body::Schedule(_)
+            | Body::Policy(_)
             | Body::Kept => None,
         }
+    }
+
+    /// What a Policy that is here says of missed deadlines.
+    pub fn miss_policy(&self, policy: &str) -> Option<&MissPolicy> {
+        self.find(Kind::Policy, policy)?.body.as_miss_policy()
     }
 
     /// The workloads of the target, ready to be planned. Pure.

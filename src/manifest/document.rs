@@ -8,7 +8,7 @@ use super::pullpiri::{self, NetworkDocument, Package, Scenario};
 use super::reader::{Fields, Notes, Place};
 use super::volumes::Volumes;
 use super::{compose, names, oci, unit};
-use crate::model::schedule::Schedule;
+use crate::model::schedule::{MissPolicy, Schedule};
 use crate::model::text::shown;
 use crate::model::workload::{ManifestFormat, NetworkMode, PortSpec, WorkloadSpec};
 
@@ -51,7 +51,9 @@ pub(super) enum Body {
     Network(NetworkDocument),
     /// A Schedule.
     Schedule(Schedule),
-    /// A Node or Policy: kept, without effect on a workload.
+    /// A Policy: what it says of missed deadlines.
+    Policy(Option<MissPolicy>),
+    /// A Node: kept, without effect on a workload.
     Kept,
 }
 
@@ -69,6 +71,11 @@ impl Body {
     /// The Schedule that this is.
     pub fn as_schedule(&self) -> Option<&Schedule> {
         if let Self::Schedule(schedule) = self { Some(schedule) } else { None }
+    }
+
+    /// What the Policy that this is says of missed deadlines.
+    pub fn as_miss_policy(&self) -> Option<&MissPolicy> {
+        if let Self::Policy(policy) = self { policy.as_ref() } else { None }
     }
 
     /// The workload that this is.
@@ -167,7 +174,7 @@ fn body(
         Kind::Volume => pullpiri::volume(fields.take("spec").as_ref(), notes).map(Body::Volume),
         Kind::Network => pullpiri::network(fields.take("spec").as_ref(), notes).map(Body::Network),
         Kind::Node => pullpiri::node(fields.take("spec").as_ref(), notes).map(|()| Body::Kept),
-        Kind::Policy => pullpiri::policy(&fields.require("spec")?, notes).map(|()| Body::Kept),
+        Kind::Policy => pullpiri::policy(&fields.require("spec")?, notes).map(Body::Policy),
         Kind::Schedule => pullpiri::schedule(name, fields, notes).map(Body::Schedule),
         Kind::Compose | Kind::Bundle | Kind::Unit => {
             let message = format!("a {kind} has no kind");

@@ -130,6 +130,7 @@ fn as_root(document: &Document) -> Root<'_> {
         | Body::Volume(_)
         | Body::Network(_)
         | Body::Schedule(_)
+        | Body::Policy(_)
         | Body::Kept => Root::Workloads(vec![document]),
     }
 }
@@ -147,6 +148,7 @@ fn is_top(bundle: &Bundle, document: &Document) -> bool {
         | Body::Volume(_)
         | Body::Network(_)
         | Body::Schedule(_)
+        | Body::Policy(_)
         | Body::Kept => false,
     };
     TARGETS.contains(&document.kind) && !bundle.all().iter().any(is_named)
@@ -375,6 +377,7 @@ fn of_workloads(
             | Body::Volume(_)
             | Body::Network(_)
             | Body::Schedule(_)
+            | Body::Policy(_)
             | Body::Kept => {}
         }
     }

@@ -6,7 +6,7 @@ use super::names;
 use super::reader::{Fields, Notes, Place};
 use super::volumes::{self, Volumes};
 use crate::model::action::Verb;
-use crate::model::schedule::{Schedule, Task, TaskPolicy};
+use crate::model::schedule::{MissPolicy, MissStrategy, Schedule, Task, TaskPolicy};
 
 /// A reference to another document, with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -217,27 +217,34 @@ pub(super) fn node(spec: Option<&Place<'_>>, notes: &mut Notes) -> ManifestResul
     Ok(())
 }
 
-/// Checks a Policy's `spec`; workloads carry its name only.
-pub(super) fn policy(spec: &Place<'_>, notes: &mut Notes) -> ManifestResult<()> {
+/// Reads a Policy's `spec`: what it says of missed deadlines, where it is about those. Where workloads may be is asked of
+/// a policy server; they carry its name only. A restart in place is a strategy of our own.
+pub(super) fn policy(spec: &Place<'_>, notes: &mut Notes) -> ManifestResult<Option<MissPolicy>> {
     let mut fields = spec.fields()?;
     let mut placement = fields.require("placement")?.fields()?;
-    placement.require("availableNodes")?.texts()?;
+    let nodes = placement.require("availableNodes")?.texts()?;
     placement.finish(notes);
+    let mut said = None;
     if let Some(place) = fields.take("procedure") {
         let mut procedure = place.fields()?;
-        procedure.require("type")?.word(&[("offloading", ()), ("realtime", ())])?;
-        procedure.require("strategy")?.word(&[("redeployment", ()), ("stop", ())])?;
-        if let Some(place) = procedure.take("trigger") {
-            trigger(&place, notes)?;
-        }
+        let is_realtime = procedure.require("type")?.word(&[("offloading", false), ("realtime", true)])?;
+        let strategies = [
+            ("redeployment", MissStrategy::Redeploy),
+            ("stop", MissStrategy::Stop),
+            ("restart", MissStrategy::Restart),
+        ];
+        let strategy = procedure.require("strategy")?.word(&strategies)?;
+        let threshold = procedure.take("trigger").map_or(Ok(None), |place| trigger(&place, notes))?;
         procedure.finish(notes);
+        said = (is_realtime || threshold.is_some()).then_some(MissPolicy { threshold, strategy, nodes });
     }
     fields.finish(notes);
-    Ok(())
+    Ok(said)
 }
 
-fn trigger(place: &Place<'_>, notes: &mut Notes) -> ManifestResult<()> {
-    let mut fields = place.fields()?;
+/// Gives how many missed deadlines are meant; 0 is none.
+fn trigger(place: &Place<'_>, notes: &mut Notes) -> ManifestResult<Option<u32>> {
+    let (mut fields, mut misses) = (place.fields()?, None);
     if let Some(place) = fields.take("resourceThreshold") {
         let mut threshold = place.fields()?;
         for name in ["cpu", "memory"] {
@@ -247,20 +254,19 @@ fn trigger(place: &Place<'_>, notes: &mut Notes) -> ManifestResult<()> {
     }
     if let Some(place) = fields.take("deadlineMissThreshold") {
         let mut threshold = place.fields()?;
-        threshold.count("count", 0, 0)?;
+        misses = Some(threshold.count("count", 0, 0)?).filter(|count| *count > 0);
         threshold.finish(notes);
     }
     fields.finish(notes);
-    Ok(())
+    Ok(misses)
 }
 
 /// Reads a Schedule, whose `spec` is a list of real-time tasks.
 pub(super) fn schedule(name: &str, fields: &mut Fields<'_>, notes: &mut Notes) -> ManifestResult<Schedule> {
-    if let Some(place) = fields.take("temporal_class") {
-        place.word(&[("PERIODIC", ()), ("SPORADIC", ())])?;
-    }
+    let class = fields.take("temporal_class");
+    let sporadic = class.map(|place| place.word(&[("PERIODIC", false), ("SPORADIC", true)])).transpose()?;
     let tasks = fields.items("spec")?.iter().map(|item| task(item, notes)).collect::<ManifestResult<_>>()?;
-    Ok(Schedule { name: name.to_owned(), tasks })
+    Ok(Schedule { name: name.to_owned(), tasks, sporadic: sporadic.unwrap_or_default() })
 }
 
 fn task(item: &Place<'_>, notes: &mut Notes) -> ManifestResult<Task> {

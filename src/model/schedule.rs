@@ -11,6 +11,9 @@ pub struct Schedule {
     pub name: String,
     /// The tasks, in the document's order.
     pub tasks: Vec<Task>,
+    /// Whether they are released by events, each at most once in its period, and not by time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sporadic: bool,
 }
 
 /// One real-time task: a thread of a workload.
@@ -49,6 +52,28 @@ pub enum TaskPolicy {
     Fifo,
     /// SCHED_RR.
     RoundRobin,
+}
+
+/// What a Policy says of tasks that miss their deadlines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissPolicy {
+    /// How many misses of one task lead to something; `None` is the task's own bound.
+    pub threshold: Option<u32>,
+    /// What they lead to.
+    pub strategy: MissStrategy,
+    /// The nodes that its workloads may be on.
+    pub nodes: Vec<String>,
+}
+
+/// What is done with a workload whose tasks miss their deadlines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MissStrategy {
+    /// It is stopped.
+    Stop,
+    /// It is restarted where it is.
+    Restart,
+    /// It goes to another node.
+    Redeploy,
 }
 
 /// A real-time task that misses its deadlines; all empty for those beyond the tasks that are counted one by one.

@@ -229,6 +229,14 @@ pub mod statemanager_grpc;
 
 #[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
 #[rustfmt::skip]
+pub mod timpani_scheduler;
+
+#[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+#[rustfmt::skip]
+pub mod timpani_scheduler_grpc;
+
+#[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]
+#[rustfmt::skip]
 pub mod workloads;
 
 #[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, reason = "generated")]

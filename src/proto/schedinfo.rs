@@ -240,6 +240,8 @@ pub struct SchedInfo {
     pub workload_id: ::std::string::String,
     // @@protoc_insertion_point(field:schedinfo.v1.SchedInfo.tasks)
     pub tasks: ::std::vec::Vec<TaskInfo>,
+    // @@protoc_insertion_point(field:schedinfo.v1.SchedInfo.temporal_class)
+    pub temporal_class: ::protobuf::EnumOrUnknown<TemporalClass>,
     // special fields
     // @@protoc_insertion_point(special_field:schedinfo.v1.SchedInfo.special_fields)
     pub special_fields: ::protobuf::SpecialFields,
@@ -273,6 +275,9 @@ impl ::protobuf::Message for SchedInfo {
                 18 => {
                     self.tasks.push(is.read_message()?);
                 },
+                24 => {
+                    self.temporal_class = is.read_enum_or_unknown()?;
+                },
                 tag => {
                     ::protobuf::rt::read_unknown_or_skip_group(tag, is, self.special_fields.mut_unknown_fields())?;
                 },
@@ -292,6 +297,9 @@ impl ::protobuf::Message for SchedInfo {
             let len = value.compute_size();
             my_size += 1 + ::protobuf::rt::compute_raw_varint64_size(len) + len;
         };
+        if self.temporal_class != ::protobuf::EnumOrUnknown::new(TemporalClass::TEMPORAL_PERIODIC) {
+            my_size += ::protobuf::rt::int32_size(3, self.temporal_class.value());
+        }
         my_size += ::protobuf::rt::unknown_fields_size(self.special_fields.unknown_fields());
         self.special_fields.cached_size().set(my_size as u32);
         my_size
@@ -304,6 +312,9 @@ impl ::protobuf::Message for SchedInfo {
         for v in &self.tasks {
             ::protobuf::rt::write_message_field_with_cached_size(2, v, os)?;
         };
+        if self.temporal_class != ::protobuf::EnumOrUnknown::new(TemporalClass::TEMPORAL_PERIODIC) {
+            os.write_enum(3, ::protobuf::EnumOrUnknown::value(&self.temporal_class))?;
+        }
         os.write_unknown_fields(self.special_fields.unknown_fields())?;
         ::std::result::Result::Ok(())
     }
@@ -323,6 +334,7 @@ impl ::protobuf::Message for SchedInfo {
     fn clear(&mut self) {
         self.workload_id.clear();
         self.tasks.clear();
+        self.temporal_class = ::protobuf::EnumOrUnknown::new(TemporalClass::TEMPORAL_PERIODIC);
         self.special_fields.clear();
     }
 
@@ -330,6 +342,7 @@ impl ::protobuf::Message for SchedInfo {
         static instance: SchedInfo = SchedInfo {
             workload_id: ::std::string::String::new(),
             tasks: ::std::vec::Vec::new(),
+            temporal_class: ::protobuf::EnumOrUnknown::from_i32(0),
             special_fields: ::protobuf::SpecialFields::new(),
         };
         &instance
@@ -555,6 +568,109 @@ impl ::protobuf::Message for FaultInfo {
     }
 }
 
+// @@protoc_insertion_point(message:schedinfo.v1.RecoveryCommand)
+#[derive(PartialEq,Clone,Default,Debug)]
+pub struct RecoveryCommand {
+    // message fields
+    // @@protoc_insertion_point(field:schedinfo.v1.RecoveryCommand.workload_id)
+    pub workload_id: ::std::string::String,
+    // @@protoc_insertion_point(field:schedinfo.v1.RecoveryCommand.recovery_policy)
+    pub recovery_policy: ::protobuf::EnumOrUnknown<RecoveryPolicy>,
+    // special fields
+    // @@protoc_insertion_point(special_field:schedinfo.v1.RecoveryCommand.special_fields)
+    pub special_fields: ::protobuf::SpecialFields,
+}
+
+impl<'a> ::std::default::Default for &'a RecoveryCommand {
+    fn default() -> &'a RecoveryCommand {
+        <RecoveryCommand as ::protobuf::Message>::default_instance()
+    }
+}
+
+impl RecoveryCommand {
+    pub fn new() -> RecoveryCommand {
+        ::std::default::Default::default()
+    }
+}
+
+impl ::protobuf::Message for RecoveryCommand {
+    const NAME: &'static str = "RecoveryCommand";
+
+    fn is_initialized(&self) -> bool {
+        true
+    }
+
+    fn merge_from(&mut self, is: &mut ::protobuf::CodedInputStream<'_>) -> ::protobuf::Result<()> {
+        while let Some(tag) = is.read_raw_tag_or_eof()? {
+            match tag {
+                10 => {
+                    self.workload_id = is.read_string()?;
+                },
+                16 => {
+                    self.recovery_policy = is.read_enum_or_unknown()?;
+                },
+                tag => {
+                    ::protobuf::rt::read_unknown_or_skip_group(tag, is, self.special_fields.mut_unknown_fields())?;
+                },
+            };
+        }
+        ::std::result::Result::Ok(())
+    }
+
+    // Compute sizes of nested messages
+    #[allow(unused_variables)]
+    fn compute_size(&self) -> u64 {
+        let mut my_size = 0;
+        if !self.workload_id.is_empty() {
+            my_size += ::protobuf::rt::string_size(1, &self.workload_id);
+        }
+        if self.recovery_policy != ::protobuf::EnumOrUnknown::new(RecoveryPolicy::RECOVERY_UNKNOWN) {
+            my_size += ::protobuf::rt::int32_size(2, self.recovery_policy.value());
+        }
+        my_size += ::protobuf::rt::unknown_fields_size(self.special_fields.unknown_fields());
+        self.special_fields.cached_size().set(my_size as u32);
+        my_size
+    }
+
+    fn write_to_with_cached_sizes(&self, os: &mut ::protobuf::CodedOutputStream<'_>) -> ::protobuf::Result<()> {
+        if !self.workload_id.is_empty() {
+            os.write_string(1, &self.workload_id)?;
+        }
+        if self.recovery_policy != ::protobuf::EnumOrUnknown::new(RecoveryPolicy::RECOVERY_UNKNOWN) {
+            os.write_enum(2, ::protobuf::EnumOrUnknown::value(&self.recovery_policy))?;
+        }
+        os.write_unknown_fields(self.special_fields.unknown_fields())?;
+        ::std::result::Result::Ok(())
+    }
+
+    fn special_fields(&self) -> &::protobuf::SpecialFields {
+        &self.special_fields
+    }
+
+    fn mut_special_fields(&mut self) -> &mut ::protobuf::SpecialFields {
+        &mut self.special_fields
+    }
+
+    fn new() -> RecoveryCommand {
+        RecoveryCommand::new()
+    }
+
+    fn clear(&mut self) {
+        self.workload_id.clear();
+        self.recovery_policy = ::protobuf::EnumOrUnknown::new(RecoveryPolicy::RECOVERY_UNKNOWN);
+        self.special_fields.clear();
+    }
+
+    fn default_instance() -> &'static RecoveryCommand {
+        static instance: RecoveryCommand = RecoveryCommand {
+            workload_id: ::std::string::String::new(),
+            recovery_policy: ::protobuf::EnumOrUnknown::from_i32(0),
+            special_fields: ::protobuf::SpecialFields::new(),
+        };
+        &instance
+    }
+}
+
 #[derive(Clone,Copy,PartialEq,Eq,Debug,Hash)]
 // @@protoc_insertion_point(enum:schedinfo.v1.SchedPolicy)
 pub enum SchedPolicy {
@@ -606,6 +722,51 @@ impl ::std::default::Default for SchedPolicy {
 
 
 #[derive(Clone,Copy,PartialEq,Eq,Debug,Hash)]
+// @@protoc_insertion_point(enum:schedinfo.v1.TemporalClass)
+pub enum TemporalClass {
+    // @@protoc_insertion_point(enum_value:schedinfo.v1.TemporalClass.TEMPORAL_PERIODIC)
+    TEMPORAL_PERIODIC = 0,
+    // @@protoc_insertion_point(enum_value:schedinfo.v1.TemporalClass.TEMPORAL_SPORADIC)
+    TEMPORAL_SPORADIC = 1,
+}
+
+impl ::protobuf::Enum for TemporalClass {
+    const NAME: &'static str = "TemporalClass";
+
+    fn value(&self) -> i32 {
+        *self as i32
+    }
+
+    fn from_i32(value: i32) -> ::std::option::Option<TemporalClass> {
+        match value {
+            0 => ::std::option::Option::Some(TemporalClass::TEMPORAL_PERIODIC),
+            1 => ::std::option::Option::Some(TemporalClass::TEMPORAL_SPORADIC),
+            _ => ::std::option::Option::None
+        }
+    }
+
+    fn from_str(str: &str) -> ::std::option::Option<TemporalClass> {
+        match str {
+            "TEMPORAL_PERIODIC" => ::std::option::Option::Some(TemporalClass::TEMPORAL_PERIODIC),
+            "TEMPORAL_SPORADIC" => ::std::option::Option::Some(TemporalClass::TEMPORAL_SPORADIC),
+            _ => ::std::option::Option::None
+        }
+    }
+
+    const VALUES: &'static [TemporalClass] = &[
+        TemporalClass::TEMPORAL_PERIODIC,
+        TemporalClass::TEMPORAL_SPORADIC,
+    ];
+}
+
+impl ::std::default::Default for TemporalClass {
+    fn default() -> Self {
+        TemporalClass::TEMPORAL_PERIODIC
+    }
+}
+
+
+#[derive(Clone,Copy,PartialEq,Eq,Debug,Hash)]
 // @@protoc_insertion_point(enum:schedinfo.v1.FaultType)
 pub enum FaultType {
     // @@protoc_insertion_point(enum_value:schedinfo.v1.FaultType.UNKNOWN)
@@ -646,6 +807,61 @@ impl ::protobuf::Enum for FaultType {
 impl ::std::default::Default for FaultType {
     fn default() -> Self {
         FaultType::UNKNOWN
+    }
+}
+
+
+#[derive(Clone,Copy,PartialEq,Eq,Debug,Hash)]
+// @@protoc_insertion_point(enum:schedinfo.v1.RecoveryPolicy)
+pub enum RecoveryPolicy {
+    // @@protoc_insertion_point(enum_value:schedinfo.v1.RecoveryPolicy.RECOVERY_UNKNOWN)
+    RECOVERY_UNKNOWN = 0,
+    // @@protoc_insertion_point(enum_value:schedinfo.v1.RecoveryPolicy.STOP)
+    STOP = 1,
+    // @@protoc_insertion_point(enum_value:schedinfo.v1.RecoveryPolicy.RESTART)
+    RESTART = 2,
+    // @@protoc_insertion_point(enum_value:schedinfo.v1.RecoveryPolicy.TERMINATE)
+    TERMINATE = 3,
+}
+
+impl ::protobuf::Enum for RecoveryPolicy {
+    const NAME: &'static str = "RecoveryPolicy";
+
+    fn value(&self) -> i32 {
+        *self as i32
+    }
+
+    fn from_i32(value: i32) -> ::std::option::Option<RecoveryPolicy> {
+        match value {
+            0 => ::std::option::Option::Some(RecoveryPolicy::RECOVERY_UNKNOWN),
+            1 => ::std::option::Option::Some(RecoveryPolicy::STOP),
+            2 => ::std::option::Option::Some(RecoveryPolicy::RESTART),
+            3 => ::std::option::Option::Some(RecoveryPolicy::TERMINATE),
+            _ => ::std::option::Option::None
+        }
+    }
+
+    fn from_str(str: &str) -> ::std::option::Option<RecoveryPolicy> {
+        match str {
+            "RECOVERY_UNKNOWN" => ::std::option::Option::Some(RecoveryPolicy::RECOVERY_UNKNOWN),
+            "STOP" => ::std::option::Option::Some(RecoveryPolicy::STOP),
+            "RESTART" => ::std::option::Option::Some(RecoveryPolicy::RESTART),
+            "TERMINATE" => ::std::option::Option::Some(RecoveryPolicy::TERMINATE),
+            _ => ::std::option::Option::None
+        }
+    }
+
+    const VALUES: &'static [RecoveryPolicy] = &[
+        RecoveryPolicy::RECOVERY_UNKNOWN,
+        RecoveryPolicy::STOP,
+        RecoveryPolicy::RESTART,
+        RecoveryPolicy::TERMINATE,
+    ];
+}
+
+impl ::std::default::Default for RecoveryPolicy {
+    fn default() -> Self {
+        RecoveryPolicy::RECOVERY_UNKNOWN
     }
 }
 

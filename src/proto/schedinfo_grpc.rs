@@ -81,3 +81,43 @@ pub fn create_fault_service<S: FaultService + Send + Clone + 'static>(service: S
     builder = builder.add_unary_handler(&FAULT_SERVICE_NOTIFY_FAULT, move |context, request, sink| instance.notify_fault(context, request, sink));
     builder.build()
 }
+
+pub const RECOVERY_SERVICE: &str = "schedinfo.v1.RecoveryService";
+
+pub const RECOVERY_SERVICE_ENFORCE_RECOVERY_POLICY: ::grpcio::Method<super::schedinfo::RecoveryCommand, super::schedinfo::Response> = ::grpcio::Method {
+    ty: ::grpcio::MethodType::Unary,
+    name: "/schedinfo.v1.RecoveryService/EnforceRecoveryPolicy",
+    req_mar: ::grpcio::Marshaller { ser: ::grpcio::pb_ser, de: ::grpcio::pb_de },
+    resp_mar: ::grpcio::Marshaller { ser: ::grpcio::pb_ser, de: ::grpcio::pb_de },
+};
+
+/// To be kept while its calls are under way: a channel that goes ends those that have not connected yet.
+#[derive(Clone)]
+pub struct RecoveryServiceClient {
+    client: ::grpcio::Client,
+}
+
+impl RecoveryServiceClient {
+    pub fn new(channel: ::grpcio::Channel) -> Self {
+        Self { client: ::grpcio::Client::new(channel) }
+    }
+
+    pub fn enforce_recovery_policy(&self, request: &super::schedinfo::RecoveryCommand, options: ::grpcio::CallOption) -> ::grpcio::Result<super::schedinfo::Response> {
+        self.client.unary_call(&RECOVERY_SERVICE_ENFORCE_RECOVERY_POLICY, request, options)
+    }
+
+    pub fn enforce_recovery_policy_async(&self, request: &super::schedinfo::RecoveryCommand, options: ::grpcio::CallOption) -> ::grpcio::Result<::grpcio::ClientUnaryReceiver<super::schedinfo::Response>> {
+        self.client.unary_call_async(&RECOVERY_SERVICE_ENFORCE_RECOVERY_POLICY, request, options)
+    }
+}
+
+pub trait RecoveryService {
+    fn enforce_recovery_policy(&self, context: ::grpcio::RpcContext<'_>, request: super::schedinfo::RecoveryCommand, sink: ::grpcio::UnarySink<super::schedinfo::Response>);
+}
+
+pub fn create_recovery_service<S: RecoveryService + Send + Clone + 'static>(service: S) -> ::grpcio::Service {
+    let mut builder = ::grpcio::ServiceBuilder::new();
+    let instance = service.clone();
+    builder = builder.add_unary_handler(&RECOVERY_SERVICE_ENFORCE_RECOVERY_POLICY, move |context, request, sink| instance.enforce_recovery_policy(context, request, sink));
+    builder.build()
+}

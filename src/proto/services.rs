@@ -928,6 +928,819 @@ impl ::protobuf::Message for ServiceState {
     }
 }
 
+// @@protoc_insertion_point(message:actioncontroller.v1.ListServicesRequest)
+#[derive(PartialEq,Clone,Default,Debug)]
+pub struct ListServicesRequest {
+    // message fields
+    // @@protoc_insertion_point(field:actioncontroller.v1.ListServicesRequest.node)
+    pub node: ::std::string::String,
+    // @@protoc_insertion_point(field:actioncontroller.v1.ListServicesRequest.unit)
+    pub unit: ::std::string::String,
+    // special fields
+    // @@protoc_insertion_point(special_field:actioncontroller.v1.ListServicesRequest.special_fields)
+    pub special_fields: ::protobuf::SpecialFields,
+}
+
+impl<'a> ::std::default::Default for &'a ListServicesRequest {
+    fn default() -> &'a ListServicesRequest {
+        <ListServicesRequest as ::protobuf::Message>::default_instance()
+    }
+}
+
+impl ListServicesRequest {
+    pub fn new() -> ListServicesRequest {
+        ::std::default::Default::default()
+    }
+}
+
+impl ::protobuf::Message for ListServicesRequest {
+    const NAME: &'static str = "ListServicesRequest";
+
+    fn is_initialized(&self) -> bool {
+        true
+    }
+
+    fn merge_from(&mut self, is: &mut ::protobuf::CodedInputStream<'_>) -> ::protobuf::Result<()> {
+        while let Some(tag) = is.read_raw_tag_or_eof()? {
+            match tag {
+                10 => {
+                    self.node = is.read_string()?;
+                },
+                18 => {
+                    self.unit = is.read_string()?;
+                },
+                tag => {
+                    ::protobuf::rt::read_unknown_or_skip_group(tag, is, self.special_fields.mut_unknown_fields())?;
+                },
+            };
+        }
+        ::std::result::Result::Ok(())
+    }
+
+    // Compute sizes of nested messages
+    #[allow(unused_variables)]
+    fn compute_size(&self) -> u64 {
+        let mut my_size = 0;
+        if !self.node.is_empty() {
+            my_size += ::protobuf::rt::string_size(1, &self.node);
+        }
+        if !self.unit.is_empty() {
+            my_size += ::protobuf::rt::string_size(2, &self.unit);
+        }
+        my_size += ::protobuf::rt::unknown_fields_size(self.special_fields.unknown_fields());
+        self.special_fields.cached_size().set(my_size as u32);
+        my_size
+    }
+
+    fn write_to_with_cached_sizes(&self, os: &mut ::protobuf::CodedOutputStream<'_>) -> ::protobuf::Result<()> {
+        if !self.node.is_empty() {
+            os.write_string(1, &self.node)?;
+        }
+        if !self.unit.is_empty() {
+            os.write_string(2, &self.unit)?;
+        }
+        os.write_unknown_fields(self.special_fields.unknown_fields())?;
+        ::std::result::Result::Ok(())
+    }
+
+    fn special_fields(&self) -> &::protobuf::SpecialFields {
+        &self.special_fields
+    }
+
+    fn mut_special_fields(&mut self) -> &mut ::protobuf::SpecialFields {
+        &mut self.special_fields
+    }
+
+    fn new() -> ListServicesRequest {
+        ListServicesRequest::new()
+    }
+
+    fn clear(&mut self) {
+        self.node.clear();
+        self.unit.clear();
+        self.special_fields.clear();
+    }
+
+    fn default_instance() -> &'static ListServicesRequest {
+        static instance: ListServicesRequest = ListServicesRequest {
+            node: ::std::string::String::new(),
+            unit: ::std::string::String::new(),
+            special_fields: ::protobuf::SpecialFields::new(),
+        };
+        &instance
+    }
+}
+
+// @@protoc_insertion_point(message:actioncontroller.v1.InstalledService)
+#[derive(PartialEq,Clone,Default,Debug)]
+pub struct InstalledService {
+    // message fields
+    // @@protoc_insertion_point(field:actioncontroller.v1.InstalledService.state)
+    pub state: ::protobuf::MessageField<ServiceState>,
+    // @@protoc_insertion_point(field:actioncontroller.v1.InstalledService.start)
+    pub start: ::std::string::String,
+    // special fields
+    // @@protoc_insertion_point(special_field:actioncontroller.v1.InstalledService.special_fields)
+    pub special_fields: ::protobuf::SpecialFields,
+}
+
+impl<'a> ::std::default::Default for &'a InstalledService {
+    fn default() -> &'a InstalledService {
+        <InstalledService as ::protobuf::Message>::default_instance()
+    }
+}
+
+impl InstalledService {
+    pub fn new() -> InstalledService {
+        ::std::default::Default::default()
+    }
+}
+
+impl ::protobuf::Message for InstalledService {
+    const NAME: &'static str = "InstalledService";
+
+    fn is_initialized(&self) -> bool {
+        true
+    }
+
+    fn merge_from(&mut self, is: &mut ::protobuf::CodedInputStream<'_>) -> ::protobuf::Result<()> {
+        while let Some(tag) = is.read_raw_tag_or_eof()? {
+            match tag {
+                10 => {
+                    ::protobuf::rt::read_singular_message_into_field(is, &mut self.state)?;
+                },
+                18 => {
+                    self.start = is.read_string()?;
+                },
+                tag => {
+                    ::protobuf::rt::read_unknown_or_skip_group(tag, is, self.special_fields.mut_unknown_fields())?;
+                },
+            };
+        }
+        ::std::result::Result::Ok(())
+    }
+
+    // Compute sizes of nested messages
+    #[allow(unused_variables)]
+    fn compute_size(&self) -> u64 {
+        let mut my_size = 0;
+        if let Some(v) = self.state.as_ref() {
+            let len = v.compute_size();
+            my_size += 1 + ::protobuf::rt::compute_raw_varint64_size(len) + len;
+        }
+        if !self.start.is_empty() {
+            my_size += ::protobuf::rt::string_size(2, &self.start);
+        }
+        my_size += ::protobuf::rt::unknown_fields_size(self.special_fields.unknown_fields());
+        self.special_fields.cached_size().set(my_size as u32);
+        my_size
+    }
+
+    fn write_to_with_cached_sizes(&self, os: &mut ::protobuf::CodedOutputStream<'_>) -> ::protobuf::Result<()> {
+        if let Some(v) = self.state.as_ref() {
+            ::protobuf::rt::write_message_field_with_cached_size(1, v, os)?;
+        }
+        if !self.start.is_empty() {
+            os.write_string(2, &self.start)?;
+        }
+        os.write_unknown_fields(self.special_fields.unknown_fields())?;
+        ::std::result::Result::Ok(())
+    }
+
+    fn special_fields(&self) -> &::protobuf::SpecialFields {
+        &self.special_fields
+    }
+
+    fn mut_special_fields(&mut self) -> &mut ::protobuf::SpecialFields {
+        &mut self.special_fields
+    }
+
+    fn new() -> InstalledService {
+        InstalledService::new()
+    }
+
+    fn clear(&mut self) {
+        self.state.clear();
+        self.start.clear();
+        self.special_fields.clear();
+    }
+
+    fn default_instance() -> &'static InstalledService {
+        static instance: InstalledService = InstalledService {
+            state: ::protobuf::MessageField::none(),
+            start: ::std::string::String::new(),
+            special_fields: ::protobuf::SpecialFields::new(),
+        };
+        &instance
+    }
+}
+
+// @@protoc_insertion_point(message:actioncontroller.v1.ListServicesResponse)
+#[derive(PartialEq,Clone,Default,Debug)]
+pub struct ListServicesResponse {
+    // message fields
+    // @@protoc_insertion_point(field:actioncontroller.v1.ListServicesResponse.services)
+    pub services: ::std::vec::Vec<InstalledService>,
+    // special fields
+    // @@protoc_insertion_point(special_field:actioncontroller.v1.ListServicesResponse.special_fields)
+    pub special_fields: ::protobuf::SpecialFields,
+}
+
+impl<'a> ::std::default::Default for &'a ListServicesResponse {
+    fn default() -> &'a ListServicesResponse {
+        <ListServicesResponse as ::protobuf::Message>::default_instance()
+    }
+}
+
+impl ListServicesResponse {
+    pub fn new() -> ListServicesResponse {
+        ::std::default::Default::default()
+    }
+}
+
+impl ::protobuf::Message for ListServicesResponse {
+    const NAME: &'static str = "ListServicesResponse";
+
+    fn is_initialized(&self) -> bool {
+        true
+    }
+
+    fn merge_from(&mut self, is: &mut ::protobuf::CodedInputStream<'_>) -> ::protobuf::Result<()> {
+        while let Some(tag) = is.read_raw_tag_or_eof()? {
+            match tag {
+                10 => {
+                    self.services.push(is.read_message()?);
+                },
+                tag => {
+                    ::protobuf::rt::read_unknown_or_skip_group(tag, is, self.special_fields.mut_unknown_fields())?;
+                },
+            };
+        }
+        ::std::result::Result::Ok(())
+    }
+
+    // Compute sizes of nested messages
+    #[allow(unused_variables)]
+    fn compute_size(&self) -> u64 {
+        let mut my_size = 0;
+        for value in &self.services {
+            let len = value.compute_size();
+            my_size += 1 + ::protobuf::rt::compute_raw_varint64_size(len) + len;
+        };
+        my_size += ::protobuf::rt::unknown_fields_size(self.special_fields.unknown_fields());
+        self.special_fields.cached_size().set(my_size as u32);
+        my_size
+    }
+
+    fn write_to_with_cached_sizes(&self, os: &mut ::protobuf::CodedOutputStream<'_>) -> ::protobuf::Result<()> {
+        for v in &self.services {
+            ::protobuf::rt::write_message_field_with_cached_size(1, v, os)?;
+        };
+        os.write_unknown_fields(self.special_fields.unknown_fields())?;
+        ::std::result::Result::Ok(())
+    }
+
+    fn special_fields(&self) -> &::protobuf::SpecialFields {
+        &self.special_fields
+    }
+
+    fn mut_special_fields(&mut self) -> &mut ::protobuf::SpecialFields {
+        &mut self.special_fields
+    }
+
+    fn new() -> ListServicesResponse {
+        ListServicesResponse::new()
+    }
+
+    fn clear(&mut self) {
+        self.services.clear();
+        self.special_fields.clear();
+    }
+
+    fn default_instance() -> &'static ListServicesResponse {
+        static instance: ListServicesResponse = ListServicesResponse {
+            services: ::std::vec::Vec::new(),
+            special_fields: ::protobuf::SpecialFields::new(),
+        };
+        &instance
+    }
+}
+
+// @@protoc_insertion_point(message:actioncontroller.v1.UnitFilesRequest)
+#[derive(PartialEq,Clone,Default,Debug)]
+pub struct UnitFilesRequest {
+    // message fields
+    // @@protoc_insertion_point(field:actioncontroller.v1.UnitFilesRequest.node)
+    pub node: ::std::string::String,
+    // @@protoc_insertion_point(field:actioncontroller.v1.UnitFilesRequest.units)
+    pub units: ::std::vec::Vec<::std::string::String>,
+    // @@protoc_insertion_point(field:actioncontroller.v1.UnitFilesRequest.runtime)
+    pub runtime: bool,
+    // @@protoc_insertion_point(field:actioncontroller.v1.UnitFilesRequest.force)
+    pub force: bool,
+    // special fields
+    // @@protoc_insertion_point(special_field:actioncontroller.v1.UnitFilesRequest.special_fields)
+    pub special_fields: ::protobuf::SpecialFields,
+}
+
+impl<'a> ::std::default::Default for &'a UnitFilesRequest {
+    fn default() -> &'a UnitFilesRequest {
+        <UnitFilesRequest as ::protobuf::Message>::default_instance()
+    }
+}
+
+impl UnitFilesRequest {
+    pub fn new() -> UnitFilesRequest {
+        ::std::default::Default::default()
+    }
+}
+
+impl ::protobuf::Message for UnitFilesRequest {
+    const NAME: &'static str = "UnitFilesRequest";
+
+    fn is_initialized(&self) -> bool {
+        true
+    }
+
+    fn merge_from(&mut self, is: &mut ::protobuf::CodedInputStream<'_>) -> ::protobuf::Result<()> {
+        while let Some(tag) = is.read_raw_tag_or_eof()? {
+            match tag {
+                10 => {
+                    self.node = is.read_string()?;
+                },
+                18 => {
+                    self.units.push(is.read_string()?);
+                },
+                24 => {
+                    self.runtime = is.read_bool()?;
+                },
+                32 => {
+                    self.force = is.read_bool()?;
+                },
+                tag => {
+                    ::protobuf::rt::read_unknown_or_skip_group(tag, is, self.special_fields.mut_unknown_fields())?;
+                },
+            };
+        }
+        ::std::result::Result::Ok(())
+    }
+
+    // Compute sizes of nested messages
+    #[allow(unused_variables)]
+    fn compute_size(&self) -> u64 {
+        let mut my_size = 0;
+        if !self.node.is_empty() {
+            my_size += ::protobuf::rt::string_size(1, &self.node);
+        }
+        for value in &self.units {
+            my_size += ::protobuf::rt::string_size(2, &value);
+        };
+        if self.runtime != false {
+            my_size += 1 + 1;
+        }
+        if self.force != false {
+            my_size += 1 + 1;
+        }
+        my_size += ::protobuf::rt::unknown_fields_size(self.special_fields.unknown_fields());
+        self.special_fields.cached_size().set(my_size as u32);
+        my_size
+    }
+
+    fn write_to_with_cached_sizes(&self, os: &mut ::protobuf::CodedOutputStream<'_>) -> ::protobuf::Result<()> {
+        if !self.node.is_empty() {
+            os.write_string(1, &self.node)?;
+        }
+        for v in &self.units {
+            os.write_string(2, &v)?;
+        };
+        if self.runtime != false {
+            os.write_bool(3, self.runtime)?;
+        }
+        if self.force != false {
+            os.write_bool(4, self.force)?;
+        }
+        os.write_unknown_fields(self.special_fields.unknown_fields())?;
+        ::std::result::Result::Ok(())
+    }
+
+    fn special_fields(&self) -> &::protobuf::SpecialFields {
+        &self.special_fields
+    }
+
+    fn mut_special_fields(&mut self) -> &mut ::protobuf::SpecialFields {
+        &mut self.special_fields
+    }
+
+    fn new() -> UnitFilesRequest {
+        UnitFilesRequest::new()
+    }
+
+    fn clear(&mut self) {
+        self.node.clear();
+        self.units.clear();
+        self.runtime = false;
+        self.force = false;
+        self.special_fields.clear();
+    }
+
+    fn default_instance() -> &'static UnitFilesRequest {
+        static instance: UnitFilesRequest = UnitFilesRequest {
+            node: ::std::string::String::new(),
+            units: ::std::vec::Vec::new(),
+            runtime: false,
+            force: false,
+            special_fields: ::protobuf::SpecialFields::new(),
+        };
+        &instance
+    }
+}
+
+// @@protoc_insertion_point(message:actioncontroller.v1.UnitFilesResponse)
+#[derive(PartialEq,Clone,Default,Debug)]
+pub struct UnitFilesResponse {
+    // message fields
+    // @@protoc_insertion_point(field:actioncontroller.v1.UnitFilesResponse.changed)
+    pub changed: bool,
+    // @@protoc_insertion_point(field:actioncontroller.v1.UnitFilesResponse.changes)
+    pub changes: ::std::vec::Vec<UnitFileChange>,
+    // special fields
+    // @@protoc_insertion_point(special_field:actioncontroller.v1.UnitFilesResponse.special_fields)
+    pub special_fields: ::protobuf::SpecialFields,
+}
+
+impl<'a> ::std::default::Default for &'a UnitFilesResponse {
+    fn default() -> &'a UnitFilesResponse {
+        <UnitFilesResponse as ::protobuf::Message>::default_instance()
+    }
+}
+
+impl UnitFilesResponse {
+    pub fn new() -> UnitFilesResponse {
+        ::std::default::Default::default()
+    }
+}
+
+impl ::protobuf::Message for UnitFilesResponse {
+    const NAME: &'static str = "UnitFilesResponse";
+
+    fn is_initialized(&self) -> bool {
+        true
+    }
+
+    fn merge_from(&mut self, is: &mut ::protobuf::CodedInputStream<'_>) -> ::protobuf::Result<()> {
+        while let Some(tag) = is.read_raw_tag_or_eof()? {
+            match tag {
+                8 => {
+                    self.changed = is.read_bool()?;
+                },
+                18 => {
+                    self.changes.push(is.read_message()?);
+                },
+                tag => {
+                    ::protobuf::rt::read_unknown_or_skip_group(tag, is, self.special_fields.mut_unknown_fields())?;
+                },
+            };
+        }
+        ::std::result::Result::Ok(())
+    }
+
+    // Compute sizes of nested messages
+    #[allow(unused_variables)]
+    fn compute_size(&self) -> u64 {
+        let mut my_size = 0;
+        if self.changed != false {
+            my_size += 1 + 1;
+        }
+        for value in &self.changes {
+            let len = value.compute_size();
+            my_size += 1 + ::protobuf::rt::compute_raw_varint64_size(len) + len;
+        };
+        my_size += ::protobuf::rt::unknown_fields_size(self.special_fields.unknown_fields());
+        self.special_fields.cached_size().set(my_size as u32);
+        my_size
+    }
+
+    fn write_to_with_cached_sizes(&self, os: &mut ::protobuf::CodedOutputStream<'_>) -> ::protobuf::Result<()> {
+        if self.changed != false {
+            os.write_bool(1, self.changed)?;
+        }
+        for v in &self.changes {
+            ::protobuf::rt::write_message_field_with_cached_size(2, v, os)?;
+        };
+        os.write_unknown_fields(self.special_fields.unknown_fields())?;
+        ::std::result::Result::Ok(())
+    }
+
+    fn special_fields(&self) -> &::protobuf::SpecialFields {
+        &self.special_fields
+    }
+
+    fn mut_special_fields(&mut self) -> &mut ::protobuf::SpecialFields {
+        &mut self.special_fields
+    }
+
+    fn new() -> UnitFilesResponse {
+        UnitFilesResponse::new()
+    }
+
+    fn clear(&mut self) {
+        self.changed = false;
+        self.changes.clear();
+        self.special_fields.clear();
+    }
+
+    fn default_instance() -> &'static UnitFilesResponse {
+        static instance: UnitFilesResponse = UnitFilesResponse {
+            changed: false,
+            changes: ::std::vec::Vec::new(),
+            special_fields: ::protobuf::SpecialFields::new(),
+        };
+        &instance
+    }
+}
+
+// @@protoc_insertion_point(message:actioncontroller.v1.UnitFileChange)
+#[derive(PartialEq,Clone,Default,Debug)]
+pub struct UnitFileChange {
+    // message fields
+    // @@protoc_insertion_point(field:actioncontroller.v1.UnitFileChange.kind)
+    pub kind: ::std::string::String,
+    // @@protoc_insertion_point(field:actioncontroller.v1.UnitFileChange.path)
+    pub path: ::std::string::String,
+    // @@protoc_insertion_point(field:actioncontroller.v1.UnitFileChange.target)
+    pub target: ::std::string::String,
+    // special fields
+    // @@protoc_insertion_point(special_field:actioncontroller.v1.UnitFileChange.special_fields)
+    pub special_fields: ::protobuf::SpecialFields,
+}
+
+impl<'a> ::std::default::Default for &'a UnitFileChange {
+    fn default() -> &'a UnitFileChange {
+        <UnitFileChange as ::protobuf::Message>::default_instance()
+    }
+}
+
+impl UnitFileChange {
+    pub fn new() -> UnitFileChange {
+        ::std::default::Default::default()
+    }
+}
+
+impl ::protobuf::Message for UnitFileChange {
+    const NAME: &'static str = "UnitFileChange";
+
+    fn is_initialized(&self) -> bool {
+        true
+    }
+
+    fn merge_from(&mut self, is: &mut ::protobuf::CodedInputStream<'_>) -> ::protobuf::Result<()> {
+        while let Some(tag) = is.read_raw_tag_or_eof()? {
+            match tag {
+                10 => {
+                    self.kind = is.read_string()?;
+                },
+                18 => {
+                    self.path = is.read_string()?;
+                },
+                26 => {
+                    self.target = is.read_string()?;
+                },
+                tag => {
+                    ::protobuf::rt::read_unknown_or_skip_group(tag, is, self.special_fields.mut_unknown_fields())?;
+                },
+            };
+        }
+        ::std::result::Result::Ok(())
+    }
+
+    // Compute sizes of nested messages
+    #[allow(unused_variables)]
+    fn compute_size(&self) -> u64 {
+        let mut my_size = 0;
+        if !self.kind.is_empty() {
+            my_size += ::protobuf::rt::string_size(1, &self.kind);
+        }
+        if !self.path.is_empty() {
+            my_size += ::protobuf::rt::string_size(2, &self.path);
+        }
+        if !self.target.is_empty() {
+            my_size += ::protobuf::rt::string_size(3, &self.target);
+        }
+        my_size += ::protobuf::rt::unknown_fields_size(self.special_fields.unknown_fields());
+        self.special_fields.cached_size().set(my_size as u32);
+        my_size
+    }
+
+    fn write_to_with_cached_sizes(&self, os: &mut ::protobuf::CodedOutputStream<'_>) -> ::protobuf::Result<()> {
+        if !self.kind.is_empty() {
+            os.write_string(1, &self.kind)?;
+        }
+        if !self.path.is_empty() {
+            os.write_string(2, &self.path)?;
+        }
+        if !self.target.is_empty() {
+            os.write_string(3, &self.target)?;
+        }
+        os.write_unknown_fields(self.special_fields.unknown_fields())?;
+        ::std::result::Result::Ok(())
+    }
+
+    fn special_fields(&self) -> &::protobuf::SpecialFields {
+        &self.special_fields
+    }
+
+    fn mut_special_fields(&mut self) -> &mut ::protobuf::SpecialFields {
+        &mut self.special_fields
+    }
+
+    fn new() -> UnitFileChange {
+        UnitFileChange::new()
+    }
+
+    fn clear(&mut self) {
+        self.kind.clear();
+        self.path.clear();
+        self.target.clear();
+        self.special_fields.clear();
+    }
+
+    fn default_instance() -> &'static UnitFileChange {
+        static instance: UnitFileChange = UnitFileChange {
+            kind: ::std::string::String::new(),
+            path: ::std::string::String::new(),
+            target: ::std::string::String::new(),
+            special_fields: ::protobuf::SpecialFields::new(),
+        };
+        &instance
+    }
+}
+
+// @@protoc_insertion_point(message:actioncontroller.v1.ReloadUnitsRequest)
+#[derive(PartialEq,Clone,Default,Debug)]
+pub struct ReloadUnitsRequest {
+    // message fields
+    // @@protoc_insertion_point(field:actioncontroller.v1.ReloadUnitsRequest.node)
+    pub node: ::std::string::String,
+    // special fields
+    // @@protoc_insertion_point(special_field:actioncontroller.v1.ReloadUnitsRequest.special_fields)
+    pub special_fields: ::protobuf::SpecialFields,
+}
+
+impl<'a> ::std::default::Default for &'a ReloadUnitsRequest {
+    fn default() -> &'a ReloadUnitsRequest {
+        <ReloadUnitsRequest as ::protobuf::Message>::default_instance()
+    }
+}
+
+impl ReloadUnitsRequest {
+    pub fn new() -> ReloadUnitsRequest {
+        ::std::default::Default::default()
+    }
+}
+
+impl ::protobuf::Message for ReloadUnitsRequest {
+    const NAME: &'static str = "ReloadUnitsRequest";
+
+    fn is_initialized(&self) -> bool {
+        true
+    }
+
+    fn merge_from(&mut self, is: &mut ::protobuf::CodedInputStream<'_>) -> ::protobuf::Result<()> {
+        while let Some(tag) = is.read_raw_tag_or_eof()? {
+            match tag {
+                10 => {
+                    self.node = is.read_string()?;
+                },
+                tag => {
+                    ::protobuf::rt::read_unknown_or_skip_group(tag, is, self.special_fields.mut_unknown_fields())?;
+                },
+            };
+        }
+        ::std::result::Result::Ok(())
+    }
+
+    // Compute sizes of nested messages
+    #[allow(unused_variables)]
+    fn compute_size(&self) -> u64 {
+        let mut my_size = 0;
+        if !self.node.is_empty() {
+            my_size += ::protobuf::rt::string_size(1, &self.node);
+        }
+        my_size += ::protobuf::rt::unknown_fields_size(self.special_fields.unknown_fields());
+        self.special_fields.cached_size().set(my_size as u32);
+        my_size
+    }
+
+    fn write_to_with_cached_sizes(&self, os: &mut ::protobuf::CodedOutputStream<'_>) -> ::protobuf::Result<()> {
+        if !self.node.is_empty() {
+            os.write_string(1, &self.node)?;
+        }
+        os.write_unknown_fields(self.special_fields.unknown_fields())?;
+        ::std::result::Result::Ok(())
+    }
+
+    fn special_fields(&self) -> &::protobuf::SpecialFields {
+        &self.special_fields
+    }
+
+    fn mut_special_fields(&mut self) -> &mut ::protobuf::SpecialFields {
+        &mut self.special_fields
+    }
+
+    fn new() -> ReloadUnitsRequest {
+        ReloadUnitsRequest::new()
+    }
+
+    fn clear(&mut self) {
+        self.node.clear();
+        self.special_fields.clear();
+    }
+
+    fn default_instance() -> &'static ReloadUnitsRequest {
+        static instance: ReloadUnitsRequest = ReloadUnitsRequest {
+            node: ::std::string::String::new(),
+            special_fields: ::protobuf::SpecialFields::new(),
+        };
+        &instance
+    }
+}
+
+// @@protoc_insertion_point(message:actioncontroller.v1.ReloadUnitsResponse)
+#[derive(PartialEq,Clone,Default,Debug)]
+pub struct ReloadUnitsResponse {
+    // special fields
+    // @@protoc_insertion_point(special_field:actioncontroller.v1.ReloadUnitsResponse.special_fields)
+    pub special_fields: ::protobuf::SpecialFields,
+}
+
+impl<'a> ::std::default::Default for &'a ReloadUnitsResponse {
+    fn default() -> &'a ReloadUnitsResponse {
+        <ReloadUnitsResponse as ::protobuf::Message>::default_instance()
+    }
+}
+
+impl ReloadUnitsResponse {
+    pub fn new() -> ReloadUnitsResponse {
+        ::std::default::Default::default()
+    }
+}
+
+impl ::protobuf::Message for ReloadUnitsResponse {
+    const NAME: &'static str = "ReloadUnitsResponse";
+
+    fn is_initialized(&self) -> bool {
+        true
+    }
+
+    fn merge_from(&mut self, is: &mut ::protobuf::CodedInputStream<'_>) -> ::protobuf::Result<()> {
+        while let Some(tag) = is.read_raw_tag_or_eof()? {
+            match tag {
+                tag => {
+                    ::protobuf::rt::read_unknown_or_skip_group(tag, is, self.special_fields.mut_unknown_fields())?;
+                },
+            };
+        }
+        ::std::result::Result::Ok(())
+    }
+
+    // Compute sizes of nested messages
+    #[allow(unused_variables)]
+    fn compute_size(&self) -> u64 {
+        let mut my_size = 0;
+        my_size += ::protobuf::rt::unknown_fields_size(self.special_fields.unknown_fields());
+        self.special_fields.cached_size().set(my_size as u32);
+        my_size
+    }
+
+    fn write_to_with_cached_sizes(&self, os: &mut ::protobuf::CodedOutputStream<'_>) -> ::protobuf::Result<()> {
+        os.write_unknown_fields(self.special_fields.unknown_fields())?;
+        ::std::result::Result::Ok(())
+    }
+
+    fn special_fields(&self) -> &::protobuf::SpecialFields {
+        &self.special_fields
+    }
+
+    fn mut_special_fields(&mut self) -> &mut ::protobuf::SpecialFields {
+        &mut self.special_fields
+    }
+
+    fn new() -> ReloadUnitsResponse {
+        ReloadUnitsResponse::new()
+    }
+
+    fn clear(&mut self) {
+        self.special_fields.clear();
+    }
+
+    fn default_instance() -> &'static ReloadUnitsResponse {
+        static instance: ReloadUnitsResponse = ReloadUnitsResponse {
+            special_fields: ::protobuf::SpecialFields::new(),
+        };
+        &instance
+    }
+}
+
 #[derive(Clone,Copy,PartialEq,Eq,Debug,Hash)]
 // @@protoc_insertion_point(enum:actioncontroller.v1.ServiceManager)
 pub enum ServiceManager {

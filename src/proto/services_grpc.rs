@@ -25,6 +25,34 @@ pub const SERVICES_WATCH_SERVICES: ::grpcio::Method<super::services::WatchServic
     resp_mar: ::grpcio::Marshaller { ser: ::grpcio::pb_ser, de: ::grpcio::pb_de },
 };
 
+pub const SERVICES_LIST_SERVICES: ::grpcio::Method<super::services::ListServicesRequest, super::services::ListServicesResponse> = ::grpcio::Method {
+    ty: ::grpcio::MethodType::Unary,
+    name: "/actioncontroller.v1.Services/ListServices",
+    req_mar: ::grpcio::Marshaller { ser: ::grpcio::pb_ser, de: ::grpcio::pb_de },
+    resp_mar: ::grpcio::Marshaller { ser: ::grpcio::pb_ser, de: ::grpcio::pb_de },
+};
+
+pub const SERVICES_ENABLE_UNITS: ::grpcio::Method<super::services::UnitFilesRequest, super::services::UnitFilesResponse> = ::grpcio::Method {
+    ty: ::grpcio::MethodType::Unary,
+    name: "/actioncontroller.v1.Services/EnableUnits",
+    req_mar: ::grpcio::Marshaller { ser: ::grpcio::pb_ser, de: ::grpcio::pb_de },
+    resp_mar: ::grpcio::Marshaller { ser: ::grpcio::pb_ser, de: ::grpcio::pb_de },
+};
+
+pub const SERVICES_DISABLE_UNITS: ::grpcio::Method<super::services::UnitFilesRequest, super::services::UnitFilesResponse> = ::grpcio::Method {
+    ty: ::grpcio::MethodType::Unary,
+    name: "/actioncontroller.v1.Services/DisableUnits",
+    req_mar: ::grpcio::Marshaller { ser: ::grpcio::pb_ser, de: ::grpcio::pb_de },
+    resp_mar: ::grpcio::Marshaller { ser: ::grpcio::pb_ser, de: ::grpcio::pb_de },
+};
+
+pub const SERVICES_RELOAD_UNITS: ::grpcio::Method<super::services::ReloadUnitsRequest, super::services::ReloadUnitsResponse> = ::grpcio::Method {
+    ty: ::grpcio::MethodType::Unary,
+    name: "/actioncontroller.v1.Services/ReloadUnits",
+    req_mar: ::grpcio::Marshaller { ser: ::grpcio::pb_ser, de: ::grpcio::pb_de },
+    resp_mar: ::grpcio::Marshaller { ser: ::grpcio::pb_ser, de: ::grpcio::pb_de },
+};
+
 /// To be kept while its calls are under way: a channel that goes ends those that have not connected yet.
 #[derive(Clone)]
 pub struct ServicesClient {
@@ -55,12 +83,48 @@ impl ServicesClient {
     pub fn watch_services(&self, request: &super::services::WatchServicesRequest, options: ::grpcio::CallOption) -> ::grpcio::Result<::grpcio::ClientSStreamReceiver<super::services::ServiceState>> {
         self.client.server_streaming(&SERVICES_WATCH_SERVICES, request, options)
     }
+
+    pub fn list_services(&self, request: &super::services::ListServicesRequest, options: ::grpcio::CallOption) -> ::grpcio::Result<super::services::ListServicesResponse> {
+        self.client.unary_call(&SERVICES_LIST_SERVICES, request, options)
+    }
+
+    pub fn list_services_async(&self, request: &super::services::ListServicesRequest, options: ::grpcio::CallOption) -> ::grpcio::Result<::grpcio::ClientUnaryReceiver<super::services::ListServicesResponse>> {
+        self.client.unary_call_async(&SERVICES_LIST_SERVICES, request, options)
+    }
+
+    pub fn enable_units(&self, request: &super::services::UnitFilesRequest, options: ::grpcio::CallOption) -> ::grpcio::Result<super::services::UnitFilesResponse> {
+        self.client.unary_call(&SERVICES_ENABLE_UNITS, request, options)
+    }
+
+    pub fn enable_units_async(&self, request: &super::services::UnitFilesRequest, options: ::grpcio::CallOption) -> ::grpcio::Result<::grpcio::ClientUnaryReceiver<super::services::UnitFilesResponse>> {
+        self.client.unary_call_async(&SERVICES_ENABLE_UNITS, request, options)
+    }
+
+    pub fn disable_units(&self, request: &super::services::UnitFilesRequest, options: ::grpcio::CallOption) -> ::grpcio::Result<super::services::UnitFilesResponse> {
+        self.client.unary_call(&SERVICES_DISABLE_UNITS, request, options)
+    }
+
+    pub fn disable_units_async(&self, request: &super::services::UnitFilesRequest, options: ::grpcio::CallOption) -> ::grpcio::Result<::grpcio::ClientUnaryReceiver<super::services::UnitFilesResponse>> {
+        self.client.unary_call_async(&SERVICES_DISABLE_UNITS, request, options)
+    }
+
+    pub fn reload_units(&self, request: &super::services::ReloadUnitsRequest, options: ::grpcio::CallOption) -> ::grpcio::Result<super::services::ReloadUnitsResponse> {
+        self.client.unary_call(&SERVICES_RELOAD_UNITS, request, options)
+    }
+
+    pub fn reload_units_async(&self, request: &super::services::ReloadUnitsRequest, options: ::grpcio::CallOption) -> ::grpcio::Result<::grpcio::ClientUnaryReceiver<super::services::ReloadUnitsResponse>> {
+        self.client.unary_call_async(&SERVICES_RELOAD_UNITS, request, options)
+    }
 }
 
 pub trait Services {
     fn list_nodes(&self, context: ::grpcio::RpcContext<'_>, request: super::services::ListNodesRequest, sink: ::grpcio::UnarySink<super::services::ListNodesResponse>);
     fn control_manager(&self, context: ::grpcio::RpcContext<'_>, request: super::services::ControlManagerRequest, sink: ::grpcio::UnarySink<super::services::ControlManagerResponse>);
     fn watch_services(&self, context: ::grpcio::RpcContext<'_>, request: super::services::WatchServicesRequest, sink: ::grpcio::ServerStreamingSink<super::services::ServiceState>);
+    fn list_services(&self, context: ::grpcio::RpcContext<'_>, request: super::services::ListServicesRequest, sink: ::grpcio::UnarySink<super::services::ListServicesResponse>);
+    fn enable_units(&self, context: ::grpcio::RpcContext<'_>, request: super::services::UnitFilesRequest, sink: ::grpcio::UnarySink<super::services::UnitFilesResponse>);
+    fn disable_units(&self, context: ::grpcio::RpcContext<'_>, request: super::services::UnitFilesRequest, sink: ::grpcio::UnarySink<super::services::UnitFilesResponse>);
+    fn reload_units(&self, context: ::grpcio::RpcContext<'_>, request: super::services::ReloadUnitsRequest, sink: ::grpcio::UnarySink<super::services::ReloadUnitsResponse>);
 }
 
 pub fn create_services<S: Services + Send + Clone + 'static>(service: S) -> ::grpcio::Service {
@@ -71,5 +135,13 @@ pub fn create_services<S: Services + Send + Clone + 'static>(service: S) -> ::gr
     builder = builder.add_unary_handler(&SERVICES_CONTROL_MANAGER, move |context, request, sink| instance.control_manager(context, request, sink));
     let instance = service.clone();
     builder = builder.add_server_streaming_handler(&SERVICES_WATCH_SERVICES, move |context, request, sink| instance.watch_services(context, request, sink));
+    let instance = service.clone();
+    builder = builder.add_unary_handler(&SERVICES_LIST_SERVICES, move |context, request, sink| instance.list_services(context, request, sink));
+    let instance = service.clone();
+    builder = builder.add_unary_handler(&SERVICES_ENABLE_UNITS, move |context, request, sink| instance.enable_units(context, request, sink));
+    let instance = service.clone();
+    builder = builder.add_unary_handler(&SERVICES_DISABLE_UNITS, move |context, request, sink| instance.disable_units(context, request, sink));
+    let instance = service.clone();
+    builder = builder.add_unary_handler(&SERVICES_RELOAD_UNITS, move |context, request, sink| instance.reload_units(context, request, sink));
     builder.build()
 }

@@ -1,4 +1,4 @@
-//! The port to what manages services on several nodes: a controller, and an agent on each node.
+//! The port to what manages services on several nodes: a controller, and an agent on each node; or this node's systemd alone.
 
 use super::adapter::{BlockingStream, Call, Change, RtResult, unsupported};
 
@@ -116,6 +116,68 @@ impl ServiceFilter {
     }
 }
 
+/// A service that is loaded or installed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstalledService {
+    /// As it is now.
+    pub state: ServiceState,
+    /// systemd's word for whether it starts with the boot: `enabled`, `disabled`, `static`, `generated` and so on; empty where
+    /// it has no file.
+    pub start: String,
+}
+
+/// What is done with the files of units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum UnitFilesVerb {
+    /// They start with the boot, or with what their `[Install]` sections name.
+    Enable,
+    /// They do so no more. What runs goes on.
+    Disable,
+}
+
+/// An order about files of units.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnitFilesOrder {
+    /// On which node; empty for this one.
+    pub node: String,
+    /// Their names; no paths.
+    pub units: Vec<String>,
+    /// What is done.
+    pub verb: UnitFilesVerb,
+    /// What was asked holds up to the next boot alone.
+    pub is_for_this_boot: bool,
+    /// Links that are in the way are replaced.
+    pub by_force: bool,
+}
+
+/// What was done to a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnitFileChange {
+    /// systemd's word: `symlink` or `unlink`.
+    pub kind: String,
+    /// The link.
+    pub path: String,
+    /// Where it leads to; empty for one that is gone.
+    pub target: String,
+}
+
+/// Logs what came of an order about files of units.
+pub fn log_arranged(order: &UnitFilesOrder, node: &str, done: &RtResult<Vec<UnitFileChange>>) {
+    let (verb, units) = (order.verb, order.units.join("', '"));
+    match done {
+        Ok(changes) => log::info!("{verb:?} of '{units}' on node '{node}': {} links changed", changes.len()),
+        Err(error) => log::warn!("{verb:?} of '{units}' on node '{node}' failed: {error}"),
+    }
+}
+
+/// Logs what came of reading unit files anew.
+pub fn log_reloaded(node: &str, done: &RtResult<()>) {
+    match done {
+        Ok(()) => log::info!("unit files of node '{node}' were read anew"),
+        Err(error) => log::warn!("unit files of node '{node}' could not be read anew: {error}"),
+    }
+}
+
 /// Manages services on several nodes.
 pub trait NodeServices: Send + Sync {
     /// Nodes and managers as they are now.
@@ -126,13 +188,25 @@ pub trait NodeServices: Send + Sync {
 
     /// The services that there are, then each as it changes, until the call's token ends it. Fails where no more can come.
     fn watch(&self, call: &Call, filter: &ServiceFilter) -> RtResult<BlockingStream<ServiceState>>;
+
+    /// The services that are loaded or installed, by node and name. Nodes that are away are left out where all are meant.
+    fn list(&self, call: &Call, filter: &ServiceFilter) -> RtResult<Vec<InstalledService>>;
+
+    /// Enables or disables units, all of them or none, and has unit files read anew. Nothing is changed where it was so.
+    fn arrange(&self, call: &Call, order: &UnitFilesOrder) -> RtResult<Vec<UnitFileChange>>;
+
+    /// Has the node, empty for this one, read its unit files anew.
+    fn reload(&self, call: &Call, node: &str) -> RtResult<()>;
 }
 
 /// Where nothing manages services of several nodes: everything is refused by what would.
 pub struct Nothing;
 
 fn off<T>() -> RtResult<T> {
-    Err(unsupported("bluechi", "services of several nodes: it is off here (runtimes.bluechi.enabled)"))
+    Err(unsupported(
+        "bluechi",
+        "services of nodes: it is off here, and so is systemd (runtimes.bluechi.enabled, runtimes.systemd.enabled)",
+    ))
 }
 
 impl NodeServices for Nothing {
@@ -145,6 +219,18 @@ impl NodeServices for Nothing {
     }
 
     fn watch(&self, _: &Call, _: &ServiceFilter) -> RtResult<BlockingStream<ServiceState>> {
+        off()
+    }
+
+    fn list(&self, _: &Call, _: &ServiceFilter) -> RtResult<Vec<InstalledService>> {
+        off()
+    }
+
+    fn arrange(&self, _: &Call, _: &UnitFilesOrder) -> RtResult<Vec<UnitFileChange>> {
+        off()
+    }
+
+    fn reload(&self, _: &Call, _: &str) -> RtResult<()> {
         off()
     }
 }

@@ -17,6 +17,7 @@
 //! | `cores` | the id of the action that last took CPUs: what takes and frees compares its revision |
 //! | `withheld` | the list of CPUs that others are kept off, and may not have been given back |
 //! | `misses` | JSON of `misses::MissesDocument` |
+//! | `held` | JSON of `held::Held`: what the scheduler of real-time tasks has |
 //! | `instance` | this daemon's own name, the same over its restarts |
 //! | `published/{key of the shared store}` | the fingerprint of what was handed over for delivery last |
 //!
@@ -42,6 +43,8 @@ pub const CORES: &str = "cores";
 pub const WITHHELD: &str = "withheld";
 /// Missed deadlines of real-time tasks.
 pub const MISSES: &str = "misses";
+/// What the scheduler of real-time tasks has.
+pub const HELD: &str = "held";
 /// This daemon's own name.
 pub const INSTANCE: &str = "instance";
 /// Fingerprints of what was handed over for delivery.

@@ -9,6 +9,7 @@ pub mod cores;
 pub mod documents;
 pub mod embedded;
 pub mod etcd;
+pub mod held;
 pub mod keys;
 pub mod memory;
 pub mod misses;

@@ -61,6 +61,9 @@ pub struct WorkloadRecord {
     /// 0 where one was taken away.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub scaled: BTreeMap<String, Resources>,
+    /// The real-time tasks with which it was admitted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Schedule>,
 }
 
 impl WorkloadRecord {
@@ -79,6 +82,9 @@ pub struct Previous {
     pub spec: WorkloadSpec,
     /// The fingerprint of `spec`.
     pub revision: String,
+    /// The real-time tasks with which it was admitted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Schedule>,
 }
 
 /// An action that was begun: enough to finish or undo it after a crash.

@@ -68,6 +68,16 @@ impl Rig {
     }
 }
 
+// Podman's generator is asked by this node's systemd alone.
+#[test]
+fn quadlet_is_refused_by_name() {
+    let rig = Rig::new();
+    let (code, message) =
+        rig.daemon.fails(launch("[Container]\nImage=i\n[X-ActionController]\nName=web\nNode=worker1\n"));
+    assert_eq!(code, "ENGINE_LACKS_CAPABILITY", "{message}");
+    assert!(message.contains("bluechi does not support Podman's Quadlet files"), "{message}");
+}
+
 /// An adapter with one container, from a unit's text.
 struct Alone {
     adapter: Bluechi,

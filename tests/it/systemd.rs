@@ -1,5 +1,8 @@
 //! From a unit's text to a service of a real systemd: the whole life by way of the daemon, which is killed meanwhile.
 
+mod quadlets;
+mod services;
+
 use std::fs;
 use std::time::Duration;
 
@@ -26,9 +29,21 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        let server = SystemdServer::start();
-        let (bus, units) = (server.socket(), server.units());
-        let systemd = format!("  systemd: {{enabled: true, bus: {}, unit_dir: {}}}\n", bus.display(), units.display());
+        Self::over(SystemdServer::start())
+    }
+
+    fn over(server: SystemdServer) -> Self {
+        Self::with(server, "manage: false")
+    }
+
+    /// With more settings of systemd.
+    fn with(server: SystemdServer, more: &str) -> Self {
+        let systemd = format!(
+            "  systemd: {{enabled: true, bus: {}, unit_dir: {}, journal_root: {}, {more}}}\n",
+            server.socket().display(),
+            server.units().display(),
+            server.journal().display()
+        );
         let daemon = DaemonProcess::start(|folder| {
             let units = "security: {units: true}\n";
             units.to_owned() + &with_sim(folder).replacen("runtimes:\n", &format!("runtimes:\n{systemd}"), 1)
@@ -150,4 +165,67 @@ fn command_is_run_as_a_transient_service_of_which_nothing_is_left() {
         assert!(!refused.status.success() && said.contains(why), "{arguments:?}: {said}");
     }
     assert_eq!(rig.unit_files(), Vec::<String>::new());
+}
+
+/// Writes lines of every kind, then waits to be ended.
+const TALKER: &str = "[Service]\nType=exec\nExecStart=/bin/sh -c 'trap \"echo bye; sleep 0.2; exit 0\" TERM; echo one; \
+    echo two >&2; echo \"<3>three\"; printf \"\\\\001\\\\377\\\\n\"; printf %%060000d 7; echo; while :; do sleep 0.05; done'\n\
+    [X-ActionController]\nName=talker\n";
+
+/// What `actionctl logs` prints of standard output.
+fn printed(daemon: &DaemonProcess, arguments: &[&str]) -> Vec<u8> {
+    let output = daemon.ctl(&[&["logs", "talker"], arguments].concat());
+    assert!(output.status.success(), "{output:?}");
+    output.stdout
+}
+
+#[test]
+fn output_comes_from_the_journal() {
+    let rig = Rig::over(SystemdServer::start_with_journal());
+    rig.daemon.done(launch(TALKER));
+    let of_stdout = until("all is written", LIMIT, || {
+        let all = printed(&rig.daemon, &[]);
+        all.ends_with(b"7\n").then_some(all)
+    });
+    let long = format!("{:060000}\n", 7);
+    let whole = [b"one\ntwo\n\x01\xff\n".as_slice(), long.as_bytes()].concat();
+    assert_eq!(of_stdout, whole, "a line that is longer than the journal's is whole, and what is no text is itself");
+    let urgent = rig.daemon.ctl(&["logs", "talker"]).stderr;
+    assert_eq!(String::from_utf8_lossy(&urgent), "three\n", "what says that it is urgent is on the other stream");
+    assert_eq!(printed(&rig.daemon, &["--tail", "1"]), long.as_bytes());
+    assert_eq!(printed(&rig.daemon, &["--tail", "0"]), b"");
+    std::thread::scope(|scope| {
+        let following = scope.spawn(|| printed(&rig.daemon, &["--follow", "--tail", "0"]));
+        until("it is followed", LIMIT, || (!children_named(&rig.daemon, "journalctl").is_empty()).then_some(()));
+        rig.daemon.done(on_target(Verb::VERB_STOP, "talker"));
+        assert_eq!(following.join().unwrap(), b"bye\n", "it ends with the unit, and has its last line");
+    });
+    until("nobody reads any more", LIMIT, || children_named(&rig.daemon, "journalctl").is_empty().then_some(()));
+    // The second run is after the first.
+    rig.daemon.done(on_target(Verb::VERB_START, "talker"));
+    until("both runs are there", LIMIT, || {
+        let count = String::from_utf8_lossy(&printed(&rig.daemon, &[])).matches("one\n").count();
+        (count == 2).then_some(())
+    });
+    rig.daemon.done(on_target(Verb::VERB_TERMINATE, "talker"));
+    rig.daemon.done(launch(TALKER));
+    let anew = until("its first line", LIMIT, || Some(printed(&rig.daemon, &[])).filter(|all| all.ends_with(b"7\n")));
+    assert!(!String::from_utf8_lossy(&anew).contains("bye"), "what another of its name has written is not its own");
+}
+
+#[test]
+fn output_is_refused_by_name_where_there_is_no_journal() {
+    let rig = Rig::new();
+    rig.daemon.done(launch(TALKER));
+    let output = rig.daemon.ctl(&["logs", "talker"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("systemd does not support logs"), "{said}");
+}
+
+/// The daemon's children of this name.
+fn children_named(daemon: &DaemonProcess, name: &str) -> Vec<String> {
+    let of_daemon = format!("PPid:\t{}\n", daemon.pid());
+    let statuses = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path().join("status"));
+    let statuses = statuses.filter_map(|path| fs::read_to_string(path).ok());
+    statuses.filter(|status| status.contains(&of_daemon) && status.contains(&format!("Name:\t{name}\n"))).collect()
 }

@@ -1,6 +1,8 @@
 //! Whole actions that reach other nodes, over the simulator and scripted nodes: what each is asked for, what is taken
 //! back, and what the caller is told.
 
+mod realtime;
+
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -13,9 +15,9 @@ use crate::model::action::{ActionState, Outcome, Parameters, StepResult, StepSta
 use crate::model::schedule::Schedule;
 use crate::nodes::NodeError;
 use crate::policy::builtin::BuiltinPolicy;
-use crate::realtime::AdmissionError;
 use crate::realtime::cores::CorePolicy;
 use crate::realtime::keeper::CoreKeeper;
+use crate::realtime::{AdmissionError, RealtimeScheduler, Rules};
 use crate::runtime::registry::EngineRegistry;
 use crate::runtime::sim::SimRuntime;
 use crate::runtime::sim::config::SimConfig;
@@ -91,6 +93,14 @@ impl RealtimeScheduler for Scheduler {
         let (scheduler, reason) = ("scripted".to_owned(), "too much".to_owned());
         Err(AdmissionError::Refused { schedule: schedule.name.clone(), scheduler, reason })
     }
+
+    fn release(&self, _: &str, _: Deadline, _: &CancelToken) -> std::result::Result<(), AdmissionError> {
+        Ok(())
+    }
+
+    fn name(&self) -> &'static str {
+        "scripted"
+    }
 }
 
 struct Rig {
@@ -109,9 +119,10 @@ fn rig_with(change: impl FnOnce(&mut Settings)) -> Rig {
     (settings.delegates, settings.schedules) = (true, Schedules::Admitted);
     change(&mut settings);
     let (nodes, scheduler) = (Arc::new(Nodes::default()), Arc::new(Scheduler::default()));
+    let rules = Rules { limit: 90, merges: false };
     let outside = Outside {
         nodes: Some(Arc::clone(&nodes) as _),
-        realtime: Some(Arc::clone(&scheduler) as _),
+        realtime: Some(Arc::new(Desk::new(Arc::clone(&scheduler) as _, records.clone(), rules))),
         networks: None,
         documents: Arc::new(Documents::own(records.clone())),
     };

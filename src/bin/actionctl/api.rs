@@ -16,8 +16,9 @@ pub use actioncontroller::proto::health_grpc::HealthClient;
 pub use actioncontroller::proto::resources::Resources;
 pub use actioncontroller::proto::rpc_status::Status;
 pub use actioncontroller::proto::services::{
-    ControlManagerRequest, ControlManagerResponse, ListNodesRequest, ListNodesResponse, ManagerState, ManagerVerb,
-    ServiceManager, ServiceNode, ServiceState, WatchServicesRequest,
+    ControlManagerRequest, ControlManagerResponse, InstalledService, ListNodesRequest, ListNodesResponse,
+    ListServicesRequest, ListServicesResponse, ManagerState, ManagerVerb, ReloadUnitsRequest, ServiceManager,
+    ServiceNode, ServiceState, UnitFileChange, UnitFilesRequest, UnitFilesResponse, WatchServicesRequest,
 };
 pub use actioncontroller::proto::services_grpc::ServicesClient;
 #[cfg(test)]

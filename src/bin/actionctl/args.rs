@@ -154,7 +154,7 @@ pub enum Command {
     Runtimes,
     /// Show the CPUs, which workload has them alone, and who else may run there
     Cores,
-    /// Show nodes that BlueChi manages, start and stop it, or watch their services
+    /// Show nodes and their services, have these start with the boot, or start and stop BlueChi
     Services(ServicesArgs),
     /// Print the completions of a shell
     Completions(CompletionsArgs),

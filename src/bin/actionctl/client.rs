@@ -15,9 +15,10 @@ use crate::api::{
     CheckPolicyResponse, ControlManagerRequest, ControlManagerResponse, ExecRequest, ExecResponse,
     ExecuteActionRequest, ExecuteActionResponse, GetActionRequest, GetWorkloadRequest, HealthCheckRequest,
     HealthClient, ListActionsRequest, ListActionsResponse, ListCoresRequest, ListCoresResponse, ListNodesRequest,
-    ListNodesResponse, ListWorkloadsRequest, ListWorkloadsResponse, LogsRequest, LogsResponse, NodeHealthRequest,
-    NodeHealthResponse, Outcome, Plan, PlanRequest, ServiceState, ServicesClient, ServingStatus, StatsRequest,
-    StatsResponse, WaitRequest, WaitResponse, WatchActionRequest, WatchActionResponse, WatchServicesRequest, Workload,
+    ListNodesResponse, ListServicesRequest, ListServicesResponse, ListWorkloadsRequest, ListWorkloadsResponse,
+    LogsRequest, LogsResponse, NodeHealthRequest, NodeHealthResponse, Outcome, Plan, PlanRequest, ReloadUnitsRequest,
+    ServiceState, ServicesClient, ServingStatus, StatsRequest, StatsResponse, UnitFilesRequest, UnitFilesResponse,
+    WaitRequest, WaitResponse, WatchActionRequest, WatchActionResponse, WatchServicesRequest, Workload,
     WorkloadsClient,
 };
 use crate::exit::Exit;
@@ -213,6 +214,27 @@ impl Client {
     /// Starts or stops what manages services.
     pub fn control_manager(&self, request: &ControlManagerRequest) -> Result<ControlManagerResponse> {
         self.told(self.services.control_manager(request, self.within(CONTROL_LIMIT)))
+    }
+
+    /// Services that are loaded or installed.
+    pub fn list_services(&self, request: &ListServicesRequest) -> Result<ListServicesResponse> {
+        self.told(self.services.list_services(request, self.within(QUERY_LIMIT)))
+    }
+
+    /// Has units start with the boot.
+    pub fn enable_units(&self, request: &UnitFilesRequest) -> Result<UnitFilesResponse> {
+        self.told(self.services.enable_units(request, self.within(CONTROL_LIMIT)))
+    }
+
+    /// Takes that back.
+    pub fn disable_units(&self, request: &UnitFilesRequest) -> Result<UnitFilesResponse> {
+        self.told(self.services.disable_units(request, self.within(CONTROL_LIMIT)))
+    }
+
+    /// Has a node read its unit files anew.
+    pub fn reload_units(&self, node: String) -> Result<()> {
+        let request = ReloadUnitsRequest { node, ..Default::default() };
+        self.told(self.services.reload_units(&request, self.within(CONTROL_LIMIT))).map(drop)
     }
 
     /// Services as they change.

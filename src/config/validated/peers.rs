@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{Violation, duration_text, not_absolute, number, within};
-use crate::config::settings::{Backend, Config, OtherNode, Store};
+use crate::config::settings::{Backend, Config, OtherNode, Store, TimpaniDialect, TimpaniRecovery};
 
 /// How long one call to a peer may be given.
 const CALL: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
@@ -33,6 +33,12 @@ pub(super) fn check(config: &Config) -> Result<(), Violation> {
     within("pullpiri.start_timeout", pullpiri.start_timeout, *CALL.start()..=hour, duration_text)?;
     within("pullpiri.report_every", pullpiri.report_every, *CALL.start()..=hour, duration_text)?;
     within("timpani.timeout", config.timpani.timeout, CALL, duration_text)?;
+    if config.timpani.dialect == TimpaniDialect::V1 && config.timpani.recovery != TimpaniRecovery::Never {
+        let what = "timpani.recovery is of dialect schedinfo: v1 releases cores in any case".to_owned();
+        return Err(Violation { keys: vec!["timpani.recovery", "timpani.dialect"], what });
+    }
+    within("timpani.cpu_limit", config.timpani.cpu_limit, 1..=100, number)?;
+    within("timpani.cooldown", config.timpani.cooldown, Duration::from_secs(1)..=hour, duration_text)?;
     config.nodes.iter().try_for_each(|(name, node)| check_node(name, node))
 }
 
@@ -138,6 +144,9 @@ mod tests {
             c.store.etcd.key_file = "/k".into();
         };
         assert_eq!(broken(cert), ["store.etcd.cert_file", "store.etcd.ca_file"]);
+        let v1 = |c: &mut Config| (c.timpani.dialect, c.timpani.recovery) = (TimpaniDialect::V1, TimpaniRecovery::Stop);
+        assert_eq!(broken(v1), ["timpani.recovery", "timpani.dialect"]);
+        assert_eq!(broken(|c| c.timpani.cpu_limit = 0), ["timpani.cpu_limit"]);
         let no_member = |c: &mut Config| {
             c.store.backend = Backend::Etcd;
             c.store.etcd.endpoints.clear();

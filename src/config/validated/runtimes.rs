@@ -54,6 +54,9 @@ pub(super) fn check(runtimes: &Runtimes, warnings: &mut Vec<String>) -> Result<(
         ("runtimes.containerd.socket", &runtimes.containerd.socket),
         ("runtimes.oci.run_dir", &runtimes.oci.run_dir),
         ("runtimes.systemd.unit_dir", &runtimes.systemd.unit_dir),
+        ("runtimes.systemd.journal_root", &runtimes.systemd.journal_root),
+        ("runtimes.systemd.quadlet_dir", &runtimes.systemd.quadlet_dir),
+        ("runtimes.systemd.quadlet_generator", &runtimes.systemd.quadlet_generator),
         ("runtimes.bluechi.unit_dir", &runtimes.bluechi.unit_dir),
     ];
     let given = paths.into_iter().filter(|(_, path)| !path.as_os_str().is_empty());

@@ -13,6 +13,7 @@ pub mod policy_manager;
 pub mod policy_server;
 pub mod state_manager;
 pub mod timpani;
+pub mod timpani_scheduler;
 
 use std::time::Duration;
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::model::schedule::{MissPolicy, MissStrategy};
 use crate::model::workload::{
     HostPathKind, ManifestFormat, NetworkMode, PortSpec, ProbeAction, Protocol, RestartPolicy, VolumeSource,
 };
@@ -177,4 +178,32 @@ fn hosts_network_excludes_named_ones() {
     assert_eq!(one(&plain).restart_policy, RestartPolicy::OnFailure);
     assert_eq!(one(&plain).grace_ms, None);
     assert_eq!(bundle(&plain).missing("")[0], Wanted { kinds: vec![Kind::Network], name: "a".into() });
+}
+
+#[test]
+fn policy_says_what_missed_deadlines_lead_to_and_a_schedule_how_its_tasks_are_released() {
+    let policy = |procedure: &str| {
+        let text = format!(
+            "apiVersion: v1\nkind: Policy\nmetadata: {{name: p}}\nspec: {{placement: {{availableNodes: [A, B]}}{procedure}}}\n"
+        );
+        bundle(&text).miss_policy("p").cloned()
+    };
+    let said = |threshold, strategy| Some(MissPolicy { threshold, strategy, nodes: vec!["A".into(), "B".into()] });
+    assert_eq!(policy(""), None);
+    assert_eq!(
+        policy(", procedure: {type: offloading, strategy: stop, trigger: {resourceThreshold: {cpu: 80}}}"),
+        None
+    );
+    assert_eq!(policy(", procedure: {type: realtime, strategy: restart}"), said(None, MissStrategy::Restart));
+    let counted =
+        ", procedure: {type: offloading, strategy: redeployment, trigger: {deadlineMissThreshold: {count: 5}}}";
+    assert_eq!(policy(counted), said(Some(5), MissStrategy::Redeploy));
+    let none = counted.replace("offloading", "realtime").replace("count: 5", "count: 0");
+    assert_eq!(policy(&none), said(None, MissStrategy::Redeploy));
+    for (class, sporadic) in [("", false), ("temporal_class: PERIODIC\n", false), ("temporal_class: SPORADIC\n", true)]
+    {
+        let text = format!("apiVersion: v1\nkind: Schedule\nmetadata: {{name: s}}\n{class}spec: [{{name: t}}]\n");
+        let bundle = bundle(&text);
+        assert_eq!(bundle.find(Kind::Schedule, "s").unwrap().body.as_schedule().unwrap().sporadic, sporadic);
+    }
 }

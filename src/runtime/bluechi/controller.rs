@@ -20,6 +20,7 @@ use crate::runtime::nodes::ServiceState;
 use crate::runtime::shared::calls::late;
 use crate::runtime::units::answers::{JobEnd, failure, garbled, limits, pause};
 use crate::runtime::units::files::UnitFiles;
+use crate::runtime::units::installed::{self, ListedUnit};
 use crate::runtime::units::manager::{Answers, Changes, Told, Unit, UnitManager};
 use crate::runtime::units::status::{number, text};
 use crate::runtime::units::text::is_transient;
@@ -67,9 +68,6 @@ const OWNER: &str = "type='signal',sender='org.freedesktop.DBus',interface='org.
 /// A node as it is listed: name, object, status, address.
 pub(super) type Listed = (String, OwnedObjectPath, String, String);
 
-/// A unit as systemd lists it: name, description, load state, active state, sub state, and what is of no use here.
-type ListedUnit = (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
-
 /// BlueChi's controller on a bus.
 pub struct Controller {
     bus: Bus,
@@ -97,7 +95,7 @@ impl Controller {
     }
 
     /// Asks a unit's node.
-    fn ask<B, A>(&self, call: &Call, unit: &Unit, member: &str, body: &B) -> RtResult<A>
+    pub(super) fn ask<B, A>(&self, call: &Call, unit: &Unit, member: &str, body: &B) -> RtResult<A>
     where
         B: Serialize + zvariant::DynamicType,
         A: DeserializeOwned + zvariant::Type,
@@ -144,14 +142,8 @@ impl Controller {
         let listed: Result<BTreeMap<String, Vec<ListedUnit>>, _> =
             self.bus.call(limits(call), CONTROLLER, "ListUnits", &());
         let listed = listed.map_err(|error| failure(ENGINE, "ListUnits", error))?;
-        let state = |node: &str, (unit, _, _, active, sub, ..): ListedUnit| ServiceState {
-            node: node.to_owned(),
-            unit,
-            active,
-            sub,
-        };
         let of_node = |(node, units): (String, Vec<ListedUnit>)| {
-            units.into_iter().map(|unit| state(&node, unit)).collect::<Vec<_>>()
+            units.into_iter().map(|unit| installed::state(&node, unit)).collect::<Vec<_>>()
         };
         Ok(listed.into_iter().flat_map(of_node).collect())
     }

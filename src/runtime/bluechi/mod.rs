@@ -2,7 +2,8 @@
 //! controller.
 //!
 //! [`Bluechi`] is the door; what it does with units is [`super::units`]'s, `controller` what the controller is asked,
-//! `services` the controller and the agents themselves. Stays out: D-Bus itself ([`crate::transport::dbus`]),
+//! `services` the controller and the agents themselves, `installed` all services of nodes. Stays out: D-Bus itself
+//! ([`crate::transport::dbus`]),
 //! policy, plans, and units that are not this daemon's.
 //!
 //! A unit says its node itself (`Node=` in its section `[X-ActionController]`). On this node its file is written as for
@@ -12,6 +13,7 @@
 //! Source: BlueChi 1.3.0, its D-Bus API and what it was seen to do.
 
 mod controller;
+mod installed;
 mod services;
 
 use std::path::PathBuf;

@@ -13,8 +13,8 @@ use super::{BluechiConfig, ENGINE};
 use crate::clock::Deadline;
 use crate::runtime::adapter::{BlockingStream, Call, Change, NoProgress, RtResult, RuntimeError};
 use crate::runtime::nodes::{
-    ManagerOrder, ManagerState, ManagerVerb, NodeServices, ServiceFilter, ServiceManager, ServiceNode, ServiceNodes,
-    ServiceState,
+    InstalledService, ManagerOrder, ManagerState, ManagerVerb, NodeServices, ServiceFilter, ServiceManager,
+    ServiceNode, ServiceNodes, ServiceState, UnitFileChange, UnitFilesOrder,
 };
 use crate::runtime::shared::calls::late;
 use crate::runtime::units::answers::{failure, limits, pause};
@@ -50,12 +50,12 @@ pub struct ServicesConfig {
 
 /// BlueChi's services.
 pub struct Services {
-    controller: Arc<Controller>,
+    pub(super) controller: Arc<Controller>,
     /// This node's systemd; its agent is on the same bus.
-    systemd: LocalManager,
+    pub(super) systemd: LocalManager,
     /// What BlueChi calls this node.
-    own: String,
-    settings: ServicesConfig,
+    pub(super) own: String,
+    pub(super) settings: ServicesConfig,
 }
 
 /// The unit of a manager.
@@ -234,6 +234,18 @@ impl NodeServices for Services {
         present.sort_by(|a, b| (&a.node, &a.unit).cmp(&(&b.node, &b.unit)));
         let (controller, filter) = (Arc::clone(&self.controller), filter.clone());
         Ok(Box::new(Monitor { controller, watched, filter, present: present.into(), has_failed: false }))
+    }
+
+    fn list(&self, call: &Call, filter: &ServiceFilter) -> RtResult<Vec<InstalledService>> {
+        self.listed(call, filter)
+    }
+
+    fn arrange(&self, call: &Call, order: &UnitFilesOrder) -> RtResult<Vec<UnitFileChange>> {
+        self.arranged(call, order)
+    }
+
+    fn reload(&self, call: &Call, node: &str) -> RtResult<()> {
+        self.reloaded(call, node)
     }
 }
 

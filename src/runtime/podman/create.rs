@@ -2,7 +2,9 @@
 
 use super::client::{Client, is_taken};
 use super::lifecycle::{self, Own, find};
+use super::wire::Image;
 use super::{ENGINE, PodmanConfig, image, spec, status};
+use crate::model::workload::PullPolicy;
 use crate::runtime::adapter::{
     Call, ContainerConfig, ContainerInstance, MountSource, RtResult, RuntimeError, unsupported,
 };
@@ -23,22 +25,29 @@ pub(super) fn create(
     config: &ContainerConfig,
 ) -> RtResult<ContainerInstance> {
     let api = client.api(call)?;
-    // Refused before anything is pulled where it does not depend on the image.
-    if config.name.is_empty() {
-        return Err(RuntimeError::InvalidSpec { reason: "name: is empty".to_owned() });
-    }
-    if let Some(holder) = find(client, call, &config.name)? {
-        return Err(taken(&settings.node, &config.name, &holder.config.labels));
+    for (field, value) in [("name", &config.name), ("image", &config.spec.image)] {
+        if value.is_empty() {
+            return Err(RuntimeError::InvalidSpec { reason: format!("{field}: is empty") });
+        }
     }
     let user_of_image = config.spec.security.run_as_non_root || config.spec.security.run_as_group.is_some();
     if !user_of_image {
+        // Refused before anything is asked where it does not depend on the image.
         spec::generator(settings, api, config, "")?;
     }
     volumes_are_there(client, call, config)?;
-    image::ensure(client, call, &config.spec.image, config.spec.pull)?;
-    let image_user = image::find(client, call, &config.spec.image)?.unwrap_or_default().user;
+    let image_user = match user_of_image || config.spec.pull == PullPolicy::Always {
+        true => present(client, settings, call, config)?.user,
+        // It mostly is there, of which its absence tells.
+        false => String::new(),
+    };
     let generator = spec::generator(settings, api, config, &image_user)?;
-    let created = match client.send(call, OP, Method::Post, "/containers/create", Some(&generator)) {
+    let mut answer = client.send(call, OP, Method::Post, "/containers/create", Some(&generator));
+    if matches!(answer, Ok(Answer::Refused(_))) && image::find(client, call, &config.spec.image)?.is_none() {
+        present(client, settings, call, config)?;
+        answer = client.send(call, OP, Method::Post, "/containers/create", Some(&generator));
+    }
+    let created = match answer {
         Ok(Answer::Done(response)) => parse::<Created>(ENGINE, OP, &response)?,
         Ok(Answer::Unchanged) => return Err(garbled(ENGINE, OP, 304, "nothing was created")),
         Ok(Answer::Refused(failure)) => {
@@ -51,6 +60,15 @@ pub(super) fn create(
         }
     };
     accept(client, call, config, &created).inspect_err(|_| discard(&Own(client), &created.id))
+}
+
+/// The image, made present. Nothing is pulled for a name that is taken.
+fn present(client: &Client, settings: &PodmanConfig, call: &Call, config: &ContainerConfig) -> RtResult<Image> {
+    if let Some(holder) = find(client, call, &config.name)? {
+        return Err(taken(&settings.node, &config.name, &holder.config.labels));
+    }
+    image::ensure(client, call, &config.spec.image, config.spec.pull)?;
+    Ok(image::find(client, call, &config.spec.image)?.unwrap_or_default())
 }
 
 /// Podman would make a missing volume by itself, without our labels, so that nobody would ever delete it.

@@ -69,12 +69,7 @@ pub(super) struct Own<'a>(pub(super) &'a Client);
 
 impl Containers for Own<'_> {
     fn look(&self, call: &Call, id: &str) -> RtResult<Option<Found>> {
-        let found = |container: Inspect| Found {
-            status: status::status(&container.state),
-            id: container.id,
-            labels: container.config.labels,
-        };
-        Ok(find(self.0, call, id)?.map(found))
+        Ok(find(self.0, call, id)?.map(seen))
     }
 
     fn act(&self, call: &Call, op: &str, id: &str, order: Order) -> RtResult<Acted> {
@@ -91,10 +86,16 @@ impl Containers for Own<'_> {
     }
 }
 
+/// A container as far as verbs need it.
+fn seen(container: Inspect) -> Found {
+    Found { status: status::status(&container.state), id: container.id, labels: container.config.labels }
+}
+
 /// Starts it; Podman answers once the runtime has.
 pub(super) fn start(client: &Client, call: &Call, id: &str) -> RtResult<Change> {
-    pod::start_infra(client, call, &inspect(client, call, id)?.pod)?;
-    verbs::start(&Own(client), call, id)
+    let container = inspect(client, call, id)?;
+    pod::start_infra(client, call, &container.pod)?;
+    verbs::start_from(&Own(client), call, id, &seen(container))
 }
 
 /// Starts the infra container of a pod, which members that start side by side all ask for at once; returns when it runs.

@@ -1,11 +1,11 @@
-//! Programs that are run to their end: their time, their output and their children are bounded.
+//! Programs that are run to their end, or read while they run: their time, their output and their children are bounded.
 
 use std::ffi::OsStr;
 use std::io::{self, Read};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -14,7 +14,8 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use super::calls::late;
-use crate::cancel::Urge;
+use crate::cancel::{CancelToken, Registration, Urge};
+use crate::clock::Deadline;
 use crate::runtime::adapter::{Call, RtResult, RuntimeError};
 
 /// What is read at once, bytes.
@@ -53,10 +54,7 @@ pub fn run(command: &mut Command, call: &Call, op: &str, most: usize) -> RtResul
     let failed = |error: io::Error| cannot_run(&name, &error);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut running = Running(command.spawn().map_err(failed)?);
-    let (wake, woken) = UnixStream::pair().map_err(failed)?;
-    // Dropping the other end makes it readable.
-    let wake = std::sync::Mutex::new(Some(wake));
-    let _hook = call.cancel.on_cancel(move || drop(wake.lock().map(|mut wake| wake.take())));
+    let (woken, _hook) = wake_on(call.cancel).map_err(failed)?;
     let mut streams = [Kept::new(running.0.stdout.take(), most), Kept::new(running.0.stderr.take(), most)];
     for stream in &streams {
         stream.set_nonblocking().map_err(failed)?;
@@ -65,7 +63,8 @@ pub fn run(command: &mut Command, call: &Call, op: &str, most: usize) -> RtResul
         if let Some(error) = over(call, op, begun) {
             return Err(error);
         }
-        await_readable(&streams, &woken, call).map_err(failed)?;
+        let sources = streams.iter().filter_map(|stream| stream.source.as_ref());
+        await_readable(sources.map(|source| source.as_fd()), &woken, call.deadline).map_err(failed)?;
         for stream in &mut streams {
             stream.drain().map_err(failed)?;
         }
@@ -87,6 +86,75 @@ pub fn run_quietly(command: &mut Command, call: &Call, op: &str) -> RtResult<Exi
     running.wait(call, op, begun)
 }
 
+/// A program whose output is read while it runs. Dropped, it is killed with all of its process group.
+pub struct Piped {
+    running: Running,
+    stdout: ChildStdout,
+    stderr: Kept,
+    woken: UnixStream,
+    _hook: Registration,
+}
+
+/// What came of a look at a program's output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// So many bytes.
+    Bytes(usize),
+    /// Nothing in the time, or before the token was cancelled.
+    Nothing,
+    /// There will be no more.
+    End,
+}
+
+impl Piped {
+    /// Starts the command, which gets no input. Of its standard error at most `most` bytes are kept.
+    pub fn start(command: &mut Command, cancel: &CancelToken, most: usize) -> RtResult<Self> {
+        let name = command.get_program().to_owned();
+        let failed = |error: io::Error| cannot_run(&name, &error);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let mut running = Running(command.spawn().map_err(failed)?);
+        let (woken, hook) = wake_on(cancel).map_err(failed)?;
+        let stderr = Kept::new(running.0.stderr.take(), most);
+        stderr.set_nonblocking().map_err(failed)?;
+        let stdout = running.0.stdout.take().ok_or_else(|| failed(io::ErrorKind::BrokenPipe.into()))?;
+        fcntl(stdout.as_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|error| failed(error.into()))?;
+        Ok(Self { running, stdout, stderr, woken, _hook: hook })
+    }
+
+    /// Reads what is there, or waits for it until the deadline or the token's cancel.
+    pub fn read(&mut self, piece: &mut [u8], deadline: Deadline) -> io::Result<Output> {
+        let polled = [Some(self.stdout.as_fd()), self.stderr.source.as_ref().map(|source| source.as_fd())];
+        await_readable(polled.into_iter().flatten(), &self.woken, deadline)?;
+        self.stderr.drain()?;
+        match self.stdout.read(piece) {
+            Ok(0) => Ok(Output::End),
+            Ok(read) => Ok(Output::Bytes(read)),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                Ok(Output::Nothing)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// How it ended, once its output has.
+    pub fn end(mut self, call: &Call, op: &str) -> RtResult<Ended> {
+        let status = self.running.wait(call, op, Instant::now())?;
+        // It is over, so that this does not block.
+        let _ = self.stderr.drain();
+        let Kept { bytes: stderr, truncated, .. } = self.stderr;
+        Ok(Ended { status, stdout: Vec::new(), stderr, truncated })
+    }
+}
+
+/// What becomes readable once the token is cancelled, for as long as the registration is kept.
+fn wake_on(cancel: &CancelToken) -> io::Result<(UnixStream, Registration)> {
+    let (wake, woken) = UnixStream::pair()?;
+    // Dropping the other end makes it readable.
+    let wake = std::sync::Mutex::new(Some(wake));
+    let hook = cancel.on_cancel(move || drop(wake.lock().map(|mut wake| wake.take())));
+    Ok((woken, hook))
+}
+
 /// The error of a call that is over.
 fn over(call: &Call, op: &str, begun: Instant) -> Option<RuntimeError> {
     match call.cancel.urge() {
@@ -100,11 +168,14 @@ pub fn cannot_run(program: &OsStr, error: &io::Error) -> RuntimeError {
     RuntimeError::Io { what: format!("running '{}'", program.to_string_lossy()), reason: error.to_string() }
 }
 
-fn await_readable(streams: &[Kept; 2], woken: &UnixStream, call: &Call) -> io::Result<()> {
-    let sources = streams.iter().filter_map(|stream| stream.source.as_ref());
-    let mut polled: Vec<_> = sources.map(|source| PollFd::new(source.as_fd(), PollFlags::POLLIN)).collect();
-    polled.push(PollFd::new(woken.as_fd(), PollFlags::POLLIN));
-    let timeout = PollTimeout::try_from(call.deadline.remaining() + Duration::from_millis(1));
+fn await_readable<'a>(
+    sources: impl Iterator<Item = BorrowedFd<'a>>,
+    woken: &'a UnixStream,
+    deadline: Deadline,
+) -> io::Result<()> {
+    let all = sources.chain([woken.as_fd()]);
+    let mut polled: Vec<_> = all.map(|source| PollFd::new(source, PollFlags::POLLIN)).collect();
+    let timeout = PollTimeout::try_from(deadline.remaining() + Duration::from_millis(1));
     match poll(&mut polled, timeout.unwrap_or(PollTimeout::MAX)) {
         Ok(_) | Err(nix::Error::EINTR) => Ok(()),
         Err(error) => Err(error.into()),
@@ -154,12 +225,12 @@ struct Kept {
     truncated: bool,
 }
 
-trait Source: Read + AsFd {}
+trait Source: Read + AsFd + Send {}
 
-impl<T: Read + AsFd> Source for T {}
+impl<T: Read + AsFd + Send> Source for T {}
 
 impl Kept {
-    fn new(source: Option<impl Read + AsFd + 'static>, most: usize) -> Self {
+    fn new(source: Option<impl Read + AsFd + Send + 'static>, most: usize) -> Self {
         let source = source.map(|source| Box::new(source) as Box<dyn Source>);
         Self { source, bytes: Vec::new(), most, truncated: false }
     }
@@ -240,6 +311,29 @@ mod tests {
         let token = CancelToken::new();
         let deaf = run(&mut shell("exec >&- 2>&-; sleep 100"), &call(&token, Duration::from_millis(200)), "x", 9);
         assert!(matches!(deaf, Err(RuntimeError::Timeout { .. })), "{deaf:?}");
+    }
+
+    #[test]
+    fn output_is_read_while_it_comes_and_the_program_ends_with_its_reader() {
+        let token = CancelToken::new();
+        let mut piece = [0; 100];
+        let soon = || Deadline::after(Duration::from_secs(10));
+        let mut piped = Piped::start(&mut shell("echo a; echo why >&2; exit 2"), &token, 100).unwrap();
+        assert_eq!(piped.read(&mut piece, soon()).unwrap(), Output::Bytes(2));
+        while piped.read(&mut piece, soon()).unwrap() != Output::End {}
+        let ended = piped.end(&call(&token, LONG), "x").unwrap();
+        assert_eq!((ended.status.code(), ended.complaint().as_str()), (Some(2), "why"));
+        let mark = format!("{}.5", 200_000 + std::process::id());
+        let mut piped = Piped::start(&mut shell(&format!("sleep {mark} & sleep {mark}")), &token, 100).unwrap();
+        assert_eq!(piped.read(&mut piece, Deadline::after(Duration::from_millis(50))).unwrap(), Output::Nothing);
+        token.cancel("enough");
+        let begun = Instant::now();
+        assert_eq!(piped.read(&mut piece, Deadline::after(LONG)).unwrap(), Output::Nothing);
+        assert!(begun.elapsed() < LONG);
+        drop(piped);
+        let left =
+            || crate::runtime::processes::end_trees(crate::runtime::processes::Which::All, |w| w.contains(&mark));
+        assert_eq!(left(), 0);
     }
 
     #[test]

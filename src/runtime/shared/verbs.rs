@@ -77,7 +77,12 @@ struct Way {
 
 /// Starts it.
 pub fn start(engine: &impl Containers, call: &Call, id: &str) -> RtResult<Change> {
-    transit(engine, call, id, Way { op: "start", order: Order::Start, transition: Transition::Start })
+    start_from(engine, call, id, &found(engine, call, id)?)
+}
+
+/// Starts it, as it was seen a moment ago.
+pub fn start_from(engine: &impl Containers, call: &Call, id: &str, before: &Found) -> RtResult<Change> {
+    transit_from(engine, call, id, before, Way { op: "start", order: Order::Start, transition: Transition::Start })
 }
 
 /// Freezes it.
@@ -90,11 +95,14 @@ pub fn resume(engine: &impl Containers, call: &Call, id: &str) -> RtResult<Chang
     transit(engine, call, id, Way { op: "resume", order: Order::Thaw, transition: Transition::Resume })
 }
 
+fn transit(engine: &impl Containers, call: &Call, id: &str, way: Way) -> RtResult<Change> {
+    transit_from(engine, call, id, &found(engine, call, id)?, way)
+}
+
 /// Asks the table of transitions, then the engine; a refusal for the state's sake means that the state moved between
 /// the two, and is told as the state that it is now.
-fn transit(engine: &impl Containers, call: &Call, id: &str, way: Way) -> RtResult<Change> {
+fn transit_from(engine: &impl Containers, call: &Call, id: &str, before: &Found, way: Way) -> RtResult<Change> {
     let Way { op, order, transition } = way;
-    let before = found(engine, call, id)?;
     match before.status.allows(transition) {
         Allowed::Unchanged => return Ok(Change::Unchanged),
         Allowed::No => return Err(not_allowed(op, id, &before.status)),

@@ -1,15 +1,21 @@
 //! systemd over D-Bus: containers that are services of the node's own systemd, from the text of a unit, or from a folder of
 //! the node as their root.
 //!
-//! [`Systemd`] is the door; what it does with units, and what systemd is asked, is [`super::units`]'s. Stays out: policy,
+//! [`Systemd`] is the door, and [`Services`] that to all services of the node; what it does with units, and what systemd is asked, is [`super::units`]'s. Stays out: policy,
 //! plans, and units that are not this daemon's.
 //!
 //! Source: `org.freedesktop.systemd1(5)` of systemd 252.
 
+mod services;
+
 use std::path::PathBuf;
 
+pub use self::services::Services;
+
 use super::adapter::RtResult;
+use super::units::journal::Journal;
 use super::units::local::LocalManager;
+use super::units::quadlets::QuadletFiles;
 use super::units::{Units, UnitsConfig, bus_at};
 use crate::transport::dbus::SYSTEM_BUS;
 
@@ -27,6 +33,12 @@ pub struct SystemdConfig {
     pub bus: String,
     /// Where unit files are written: a folder that systemd looks in, gone with the next boot.
     pub unit_dir: PathBuf,
+    /// The root of the system whose journal has what units write.
+    pub journal_root: PathBuf,
+    /// Where Podman's Quadlet files are written: a folder that its generator looks in, gone with the next boot.
+    pub quadlet_dir: PathBuf,
+    /// Podman's generator.
+    pub quadlet_generator: PathBuf,
 }
 
 impl Default for SystemdConfig {
@@ -36,6 +48,9 @@ impl Default for SystemdConfig {
             dir: PathBuf::from("/var/lib/actioncontroller/systemd"),
             bus: SYSTEM_BUS.to_owned(),
             unit_dir: PathBuf::from("/run/systemd/system"),
+            journal_root: PathBuf::from("/"),
+            quadlet_dir: PathBuf::from("/run/containers/systemd"),
+            quadlet_generator: PathBuf::from("/usr/lib/systemd/system-generators/podman-system-generator"),
         }
     }
 }
@@ -47,6 +62,9 @@ impl Systemd {
     /// Opens what is kept. Whether systemd answers is told by the probe.
     pub fn open(config: SystemdConfig) -> RtResult<Self> {
         let bus = bus_at(&config.bus)?;
-        Units::over(LocalManager::new(ENGINE, bus, config.unit_dir), UnitsConfig { node: config.node, dir: config.dir })
+        let manager = LocalManager::new(ENGINE, bus, config.unit_dir).with_journal(Journal::of(config.journal_root));
+        let manager =
+            manager.with_quadlets(QuadletFiles::new(config.quadlet_dir, config.quadlet_generator, config.dir.clone()));
+        Units::over(manager, UnitsConfig { node: config.node, dir: config.dir })
     }
 }

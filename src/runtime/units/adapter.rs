@@ -1,22 +1,30 @@
 //! The port to engines, over whoever is asked for units.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::Units;
 use super::events;
 use super::manager::UnitManager;
+use super::{Engine, Units};
 use crate::cancel::CancelToken;
 use crate::clock::Deadline;
 use crate::model::resources::Resources;
 use crate::runtime::adapter::{
     BlockingStream, Call, Change, ContainerConfig, ContainerInstance, ContainerStats, EngineEvent, Leftovers,
-    ListFilter, NoProgress, Probe, RtResult, RuntimeAdapter, RuntimeCapabilities, StopOptions, VolumeSpec,
+    ListFilter, LogChunk, LogOptions, NoProgress, Probe, RtResult, RuntimeAdapter, RuntimeCapabilities, RuntimeError,
+    StopOptions, VolumeSpec, unsupported,
 };
+use crate::runtime::logfile::reader::IsOver;
 use crate::runtime::shared::verbs;
 
 /// How long a probe may take.
 const PROBE: Duration = Duration::from_millis(1_900);
+
+/// The time of one look at the container by who follows its output.
+const LOOK_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long a follower bears that systemd does not answer: it may be executed anew.
+const AWAY_LIMIT: Duration = Duration::from_secs(60);
 
 impl<M: UnitManager> RuntimeAdapter for Units<M> {
     fn name(&self) -> &str {
@@ -104,7 +112,38 @@ impl<M: UnitManager> RuntimeAdapter for Units<M> {
         self.0.stats(call, id)
     }
 
+    fn container_logs(&self, call: &Call, id: &str, options: &LogOptions) -> RtResult<BlockingStream<LogChunk>> {
+        self.0.manager.check(call)?;
+        let record = self.0.records.get(id)?;
+        let journal = self.0.manager.journal().filter(|_| self.capabilities().supports_logs);
+        let journal = journal.ok_or_else(|| unsupported(self.name(), "logs"))?;
+        // Before it was made the unit may have been another's.
+        journal.open(call, &record.unit, record.created_ms, options, is_over(&self.0, call, &record.id))
+    }
+
     fn watch_events(&self, call: &Call) -> RtResult<BlockingStream<EngineEvent>> {
         events::watch(&self.0, call)
     }
+}
+
+/// Says when a container writes nothing more: it has ended, or is gone.
+fn is_over<M: UnitManager>(engine: &Arc<Engine<M>>, call: &Call, id: &str) -> IsOver {
+    let (engine, id, cancel) = (Arc::clone(engine), id.to_owned(), call.cancel.clone());
+    let mut away: Option<Deadline> = None;
+    Box::new(move || {
+        let call = Call { deadline: Deadline::after(LOOK_LIMIT), cancel: &cancel, progress: &NoProgress };
+        let Some(record) = engine.records.find(&id) else { return Ok(true) };
+        match engine.see(&call, &record) {
+            Ok(seen) => {
+                away = None;
+                Ok(!seen.status.is_live())
+            }
+            Err(
+                RuntimeError::EngineNotAvailable { .. }
+                | RuntimeError::Connection { .. }
+                | RuntimeError::Timeout { .. },
+            ) if !away.get_or_insert_with(|| Deadline::after(AWAY_LIMIT)).is_over() => Ok(false),
+            Err(error) => Err(error),
+        }
+    })
 }

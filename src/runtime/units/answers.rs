@@ -36,7 +36,7 @@ pub fn failure(engine: &str, op: &str, error: DbusError) -> RuntimeError {
 
 fn refusal(engine: &str, op: &str, name: &str, message: String) -> RuntimeError {
     match name.rsplit('.').next().unwrap_or_default() {
-        "NoSuchUnit" | "UnknownObject" | "NoSuchProcess" | "NoSuchJob" => {
+        "NoSuchUnit" | "NoSuchUnitFile" | "FileNotFound" | "UnknownObject" | "NoSuchProcess" | "NoSuchJob" => {
             RuntimeError::NotFound { what: format!("{op}: {message}") }
         }
         "UnitExists" => RuntimeError::AlreadyExists { what: format!("{op}: {message}"), detail: String::new() },

@@ -24,11 +24,15 @@ impl UnitFiles {
 
     /// Writes a unit's text, and what is ours beside it. systemd sees it with its next reload.
     pub fn write(&self, unit: &str, text: &str) -> RtResult<()> {
+        self.write_beside(unit)?;
+        write(&self.0.join(unit), text)
+    }
+
+    /// Writes what is ours beside a unit that somebody else writes.
+    pub fn write_beside(&self, unit: &str) -> RtResult<()> {
         let dir = self.drop_in_dir(unit);
         fs::create_dir_all(&dir).map_err(|error| kept("making", &dir, &error))?;
-        let write = |path: &Path, text: &str| fs::write(path, text).map_err(|error| kept("writing", path, &error));
-        write(&dir.join("50-actioncontroller.conf"), &drop_in())?;
-        write(&self.0.join(unit), text)
+        write(&dir.join("50-actioncontroller.conf"), &drop_in())
     }
 
     /// Deletes them, where they are there.
@@ -41,4 +45,8 @@ impl UnitFiles {
         gone(fs::remove_file(&file)).map_err(|error| kept("deleting", &file, &error))?;
         gone(fs::remove_dir_all(&dir)).map_err(|error| kept("deleting", &dir, &error))
     }
+}
+
+fn write(path: &Path, text: &str) -> RtResult<()> {
+    fs::write(path, text).map_err(|error| kept("writing", path, &error))
 }

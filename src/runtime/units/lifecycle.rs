@@ -51,6 +51,7 @@ impl<M: UnitManager> Engine<M> {
             return Err(taken(&self.node, &config.name, &holder.config.labels));
         }
         text::check(self.name(), config)?;
+        self.manager.check_text(&config.spec.unit)?;
         self.manager.check_limits(call, &config.spec.resources)?;
         let (id, node) = (Uuid::now_v7().simple().to_string(), self.manager.node_of(config)?);
         let unit = self.manager.unit_name(&self.node, &config.name);

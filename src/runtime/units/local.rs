@@ -12,14 +12,17 @@ use serde::de::DeserializeOwned;
 
 use super::answers::{JobEnd, failure, garbled, limits};
 use super::files::UnitFiles;
+use super::installed::Asked;
+use super::journal::{self, Journal};
 use super::manager::{Answers, Changes, Told, Unit, UnitManager};
+use super::quadlets::{QuadletFiles, is_quadlet};
 use super::text::is_transient;
-use super::{groups, name_of_path, path_element, transient, unit_of};
+use super::{groups, name_of_path, path_element, status, transient, unit_of};
 use crate::cancel::CancelToken;
 use crate::cgroup::Cgroups;
 use crate::clock::Deadline;
 use crate::model::resources::Resources;
-use crate::runtime::adapter::{Call, ContainerConfig, RtResult, RuntimeCapabilities, RuntimeError};
+use crate::runtime::adapter::{Call, ContainerConfig, RtResult, RuntimeCapabilities, RuntimeError, unsupported};
 use crate::runtime::shared::calls::late;
 use crate::transport::dbus::{
     Bus, DRIVER, DbusError, Limits, Message, OwnedObjectPath, OwnedValue, PROPERTIES, Properties, Signals, Target,
@@ -54,17 +57,55 @@ pub struct LocalManager {
     engine: &'static str,
     bus: Bus,
     files: UnitFiles,
+    journal: Option<Journal>,
+    quadlets: Option<QuadletFiles>,
 }
 
 impl LocalManager {
     /// The one on this bus, that looks for units in this folder. Errors are the engine's of this name.
     pub fn new(engine: &'static str, bus: Bus, unit_dir: PathBuf) -> Self {
-        Self { engine, bus, files: UnitFiles::new(unit_dir) }
+        Self { engine, bus, files: UnitFiles::new(unit_dir), journal: None, quadlets: None }
+    }
+
+    /// The same, with the journal that its units write to.
+    pub fn with_journal(self, journal: Journal) -> Self {
+        Self { journal: Some(journal), ..self }
     }
 
     /// The bus that it is on.
     pub fn bus(&self) -> &Bus {
         &self.bus
+    }
+
+    /// The same, with a place for Podman's Quadlet files.
+    pub fn with_quadlets(self, quadlets: QuadletFiles) -> Self {
+        Self { quadlets: Some(quadlets), ..self }
+    }
+
+    /// Where Quadlet files are, which are taken with a generator alone.
+    fn quadlets(&self) -> RtResult<&QuadletFiles> {
+        let quadlets = self.quadlets.as_ref();
+        let quadlets = quadlets.ok_or_else(|| unsupported(self.engine, "Podman's Quadlet files ([Container])"))?;
+        quadlets.check_generator(self.engine)?;
+        Ok(quadlets)
+    }
+
+    /// Has Podman's generator make the unit; nothing is left where it does not.
+    fn install_quadlet(&self, call: &Call, unit: &Unit, text: &str) -> RtResult<()> {
+        let quadlets = self.quadlets()?;
+        quadlets.prove(call, &unit.name, text)?;
+        self.files.write_beside(&unit.name)?;
+        quadlets.write(&unit.name, text)?;
+        self.reload(call)?;
+        let properties = self.properties(call, unit)?;
+        match status::text(&properties, "LoadState") {
+            "loaded" => Ok(()),
+            state => {
+                let (engine, op) = (self.engine.to_owned(), "Reload".to_owned());
+                let message = format!("unit '{}' is '{state}', and was to be made by Podman's generator", unit.name);
+                Err(RuntimeError::Engine { engine, op, code: 0, message })
+            }
+        }
     }
 
     /// Starts or stops the unit and waits for the job's end.
@@ -132,7 +173,7 @@ impl LocalManager {
     }
 
     /// Reads unit files anew.
-    fn reload(&self, call: &Call) -> RtResult<()> {
+    pub fn reload(&self, call: &Call) -> RtResult<()> {
         self.ask(call, "Reload", &())
     }
 
@@ -169,6 +210,19 @@ impl LocalManager {
         }
     }
 
+    /// Whether what units write goes into a journal, and can be read there.
+    fn has_journal(&self, call: &Call) -> bool {
+        let Some(journal) = &self.journal else { return false };
+        let writer = Unit { node: String::new(), name: journal::WRITER.to_owned() };
+        let is_written = || Ok(status::text(&self.properties(call, &writer)?, "ActiveState") == "active");
+        let proved =
+            is_written().and_then(|is_written| if is_written { journal.prove(call).map(|()| true) } else { Ok(false) });
+        proved.unwrap_or_else(|error| {
+            log::debug!("there is no output of units: {error}");
+            false
+        })
+    }
+
     /// What can be done where the systemd of this process has these controllers.
     fn abilities(mounted: &Cgroups, manager_pid: i32) -> RuntimeCapabilities {
         let has = |controller: &str| groups::has_controller(mounted, manager_pid, controller);
@@ -192,7 +246,10 @@ impl UnitManager for LocalManager {
 
     fn probe(&self, call: &Call) -> RtResult<Answers> {
         let version: OwnedValue = self.get(call, OBJECT, MANAGER.interface, "Version")?;
-        let capabilities = Self::abilities(&Cgroups::read().unwrap_or_default(), self.pid(call)?);
+        let capabilities = RuntimeCapabilities {
+            supports_logs: self.has_journal(call),
+            ..Self::abilities(&Cgroups::read().unwrap_or_default(), self.pid(call)?)
+        };
         let version = String::try_from(version).map_err(|error| garbled(self.engine, "Version", &error))?;
         let version = version.split(' ').next().unwrap_or_default().to_owned();
         Ok(Answers { version, api: NAME.to_owned(), capabilities })
@@ -218,10 +275,17 @@ impl UnitManager for LocalManager {
         Ok(String::new())
     }
 
+    fn check_text(&self, text: &str) -> RtResult<()> {
+        if is_quadlet(text) { self.quadlets().map(drop) } else { Ok(()) }
+    }
+
     fn install(&self, call: &Call, unit: &Unit, text: &str) -> RtResult<()> {
         if is_transient(text) {
             // It gets the text with its start.
             return self.properties_of(call, text).map(drop);
+        }
+        if is_quadlet(text) {
+            return self.install_quadlet(call, unit, text);
         }
         self.files.write(&unit.name, text)?;
         self.reload(call)
@@ -229,6 +293,7 @@ impl UnitManager for LocalManager {
 
     fn uninstall(&self, call: &Call, unit: &Unit) -> RtResult<()> {
         self.files.delete(&unit.name)?;
+        self.quadlets.as_ref().map_or(Ok(()), |quadlets| quadlets.delete(&unit.name))?;
         self.reload(call)
     }
 
@@ -275,12 +340,34 @@ impl UnitManager for LocalManager {
         self.ask_of(call, Target { destination: NAME, path: &path, interface: PROPERTIES }, "GetAll", &"")
     }
 
+    fn journal(&self) -> Option<&Journal> {
+        self.journal.as_ref()
+    }
+
     fn watch(&self, call: &Call) -> RtResult<Box<dyn Changes>> {
         let signals = self.signals(call, &[UNITS, OWNER], |message| {
             matches!(member(message).as_str(), "PropertiesChanged" | "NameOwnerChanged")
         })?;
         self.subscribe_by(&signals, call)?;
         Ok(Box::new(Watched { engine: self.engine, signals, cancel: call.cancel.clone() }))
+    }
+}
+
+/// The systemd of this node, for one call.
+pub struct Direct<'a> {
+    /// It.
+    pub systemd: &'a LocalManager,
+    /// The call.
+    pub call: &'a Call<'a>,
+}
+
+impl Asked for Direct<'_> {
+    fn ask<B, A>(&self, member: &str, body: &B) -> RtResult<A>
+    where
+        B: Serialize + zvariant::DynamicType,
+        A: DeserializeOwned + zvariant::Type,
+    {
+        self.systemd.ask(self.call, member, body)
     }
 }
 

@@ -3,9 +3,11 @@
 use crossbeam_channel::Receiver;
 
 use super::answers::JobEnd;
+use super::journal::Journal;
+use super::quadlets::is_quadlet;
 use crate::clock::Deadline;
 use crate::model::resources::Resources;
-use crate::runtime::adapter::{Call, ContainerConfig, RtResult, RuntimeCapabilities};
+use crate::runtime::adapter::{Call, ContainerConfig, RtResult, RuntimeCapabilities, unsupported};
 use crate::transport::dbus::{Properties, Value};
 
 /// A unit, and where it is.
@@ -80,6 +82,14 @@ pub trait UnitManager: Send + Sync + 'static {
     /// The node that a container is for; empty for this daemon's own. Refuses what cannot be run there.
     fn node_of(&self, config: &ContainerConfig) -> RtResult<String>;
 
+    /// Refuses a document's own text that could not become a unit here.
+    fn check_text(&self, text: &str) -> RtResult<()> {
+        if is_quadlet(text) {
+            return Err(unsupported(self.engine(), "Podman's Quadlet files ([Container]): their node's systemd does"));
+        }
+        Ok(())
+    }
+
     /// Gives the unit its text, where that is kept apart from its start.
     fn install(&self, call: &Call, unit: &Unit, text: &str) -> RtResult<()>;
 
@@ -109,6 +119,11 @@ pub trait UnitManager: Send + Sync + 'static {
 
     /// All properties of the unit, those of a service among them.
     fn properties(&self, call: &Call, unit: &Unit) -> RtResult<Properties>;
+
+    /// The journal that has what units write, where there is one that can be read.
+    fn journal(&self) -> Option<&Journal> {
+        None
+    }
 
     /// What is told of units from now on.
     fn watch(&self, call: &Call) -> RtResult<Box<dyn Changes>>;

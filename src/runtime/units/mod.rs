@@ -1,8 +1,10 @@
 //! What engines that run units of systemd do alike, on this node or on others.
 //!
 //! [`Units`] is an engine over whoever is asked for units ([`manager`]); [`local`] is this node's systemd. `record` is what is kept of containers, `lifecycle`
-//! the verbs, `events` what happens, `text` what a container comes to as a unit file, `files` where that is and `transient` how it is given without one, `status` what
-//! a unit's properties say of it, `answers` how requests are refused and jobs end, `groups` what the kernel says. Enters: what
+//! the verbs, `events` what happens, `text` what a container comes to as a unit file, `files` where that is, `transient` how it is
+//! given without one and [`quadlets`] units that Podman's generator makes, `status` what a unit's properties say of it, `answers`
+//! how requests are refused and jobs end, `groups` what the kernel says, [`journal`] what they have written, [`installed`] all
+//! services of a node. Enters: what
 //! is systemd's own, whoever is asked for it. Stays out: whom to ask and how, policy, plans, and units that are not this
 //! daemon's.
 //!
@@ -19,9 +21,12 @@ pub mod answers;
 mod events;
 pub mod files;
 pub mod groups;
+pub mod installed;
+pub mod journal;
 mod lifecycle;
 pub mod local;
 pub mod manager;
+pub mod quadlets;
 mod record;
 pub mod status;
 pub mod text;

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use nix::unistd::{Gid, Group, Uid, User};
 
+use super::quadlets::{self, is_quadlet};
 use crate::model::resources::Resources;
 use crate::model::security::SecurityContext;
 use crate::model::workload::NetworkMode;
@@ -173,8 +174,10 @@ fn check_text(engine: &str, config: &ContainerConfig) -> RtResult<()> {
         return Err(unsupported(engine, format!("a unit with {what} beside it")));
     }
     let settings = settings(&spec.unit);
-    if !settings.iter().any(|setting| setting.section == "Service") {
-        return Err(unsupported(engine, "a unit without [Service] (Podman's generator makes services of those)"));
+    if is_quadlet(&spec.unit) {
+        quadlets::check_text(engine, &spec.unit)?;
+    } else if !settings.iter().any(|setting| setting.section == "Service") {
+        return Err(unsupported(engine, "a unit without [Service], or [Container] of Podman's Quadlet files"));
     }
     // A line ends there for systemd, and for nobody else.
     if spec.unit.replace("\r\n", "").contains('\r') {

@@ -1,7 +1,7 @@
 //! A unit's text as the properties of a transient unit: what systemd is given where there is to be no file, or where none can
 //! be brought to.
 //!
-//! Each setting has a property of its own with a type of its own. Those of [`SETTINGS`] are known here, any other is refused
+//! Each setting has a property of its own with a type of its own. Those of `SETTINGS` are known here, any other is refused
 //! by name, as is what only systemd itself could fill in: specifiers (`%`), and signs before a command but `-`.
 //!
 //! Sources: `systemd.syntax(7)`, `systemd.time(7)`, `systemd.service(5)`; the properties' types are

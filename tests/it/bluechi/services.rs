@@ -126,6 +126,41 @@ fn nobody_stops_the_controller_where_that_is_not_allowed() {
     assert!(!refused.status.success() && rig.online().len() == 2, "{refused:?}");
 }
 
+// req: AC-15
+#[test]
+fn units_of_every_node_are_listed_enabled_and_disabled() {
+    let rig = Rig::new();
+    let said = |arguments: &[&str]| {
+        let output = rig.daemon.ctl(&[&["services"], arguments].concat());
+        (output.status.success(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap().trim().to_owned())
+    };
+    let radio = "[Service]\nExecStart=/bin/sleep 1000\n[Install]\nWantedBy=default.target\n";
+    for node in ["main", "worker1"] {
+        std::fs::write(rig.bluechi.server(node).units().join("radio.service"), radio).unwrap();
+        let (is_done, told) = said(&["enable", "--node", node, "radio.service"]);
+        assert!(is_done && told.contains("symlink "), "{told}");
+        let wants = rig.bluechi.server(node).show("default.target", "Wants");
+        assert!(wants.contains("radio.service"), "its files were read anew: {wants}");
+        assert_eq!(said(&["enable", "--node", node, "radio.service"]), (true, "radio.service unchanged".into()));
+        assert_eq!(said(&["reload", "--node", node]), (true, format!("unit files of node '{node}' read anew")));
+    }
+    let (_, list) = said(&["list", "radio.service"]);
+    let states: Vec<Vec<_>> = list.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
+    let of = |node| vec![node, "radio.service", "inactive", "(dead)", "enabled"];
+    assert_eq!(states, [of("main"), of("worker1")], "{list}");
+    assert!(said(&["disable", "--node", "worker1", "radio.service"]).1.ends_with("radio.service disabled"));
+    let (is_done, told) = said(&["enable", "--node", "worker1", "bluechi-agent.service"]);
+    assert!(!is_done && told.contains("'bluechi-agent.service' is not possible while it is static"), "{told}");
+    rig.bluechi.lose("worker1");
+    let (is_done, told) = said(&["enable", "--node", "worker1", "radio.service"]);
+    assert!(!is_done && told.contains("node 'worker1' is offline"), "{told}");
+    let (_, list) = said(&["list", "radio.service"]);
+    assert_eq!(list.lines().count(), 2, "one that is away is left out: {list}");
+    // This node's own are systemd's to answer for.
+    rig.bluechi.stop_controller();
+    assert!(said(&["disable", "radio.service"]).1.ends_with("radio.service disabled"));
+}
+
 #[test]
 fn controller_that_hangs_is_told_beside_an_agent_that_does_not() {
     let rig = Rig::new();

@@ -82,3 +82,29 @@ pub fn for_busybox(behaviour: &Behaviour) -> Vec<String> {
     };
     vec!["sh".to_owned(), "-c".to_owned(), script]
 }
+
+/// The same where a journal takes the output that is not told whose it is, and has to look before the process that wrote it is
+/// gone: so that one writes which stays a moment.
+pub fn for_journal(behaviour: &Behaviour) -> Vec<String> {
+    let mut command = for_busybox(behaviour);
+    let prints_and_ends = match behaviour {
+        Behaviour::Print(..)
+        | Behaviour::PrintEnv(_)
+        | Behaviour::PrintUser
+        | Behaviour::PrintInterfaces
+        | Behaviour::Write(..)
+        | Behaviour::Read(_) => true,
+        Behaviour::ExitAfter(..)
+        | Behaviour::Stay
+        | Behaviour::OnTerm(..)
+        | Behaviour::IgnoreTerm
+        | Behaviour::Count
+        | Behaviour::Crash
+        | Behaviour::EatMemory => false,
+    };
+    if let (true, Some(script)) = (prints_and_ends, command.last_mut()) {
+        *script =
+            format!("out=$({{ {script}\n}} 2>&1); code=$?; [ -z \"$out\" ] || echo \"$out\"; sleep 0.2; exit $code");
+    }
+    command
+}

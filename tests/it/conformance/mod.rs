@@ -18,6 +18,7 @@ mod stopping;
 mod subject;
 mod suite;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,6 +84,7 @@ fn sim(faults: Vec<SimFault>) -> Subject {
         has_processes: false,
         tells_memory_kills: true,
         root: None,
+        keeps_streams_apart: true,
         takes_any_user: true,
         made: Default::default(),
     }
@@ -144,6 +146,7 @@ fn podman(server: &Arc<PodmanServer>) -> Subject {
         has_processes: true,
         tells_memory_kills: false,
         root: None,
+        keeps_streams_apart: true,
         takes_any_user: true,
         made: Default::default(),
     }
@@ -178,6 +181,7 @@ fn oci(rig: &Arc<OciRig>) -> Subject {
         has_processes: true,
         tells_memory_kills: true,
         root: None,
+        keeps_streams_apart: true,
         takes_any_user: true,
         made: Default::default(),
     }
@@ -232,6 +236,7 @@ fn docker(server: &Arc<DockerServer>) -> Subject {
         has_processes: true,
         tells_memory_kills: true,
         root: None,
+        keeps_streams_apart: true,
         takes_any_user: true,
         made: Default::default(),
     }
@@ -273,15 +278,25 @@ fn containerd(server: &Arc<ContainerdServer>) -> Subject {
         has_processes: true,
         tells_memory_kills: true,
         root: None,
+        keeps_streams_apart: true,
         takes_any_user: true,
         made: Default::default(),
     }
 }
 
-/// Cases for what a node without controllers for its systemd has not, and services never have: images, networks, pods, output,
-/// commands, checkpoints.
-const NOT_OF_SYSTEMD: &[&str] = &[
+/// What is about output, of which BlueChi's services have none.
+const OUTPUT: [&str; 6] = [
     "cancel_ends_followed_logs_within_a_second",
+    "followed_logs_come_while_it_runs",
+    "followed_logs_end_with_the_container",
+    "log_times_are_monotone_and_of_now",
+    "logs_of_a_container_that_never_ran_are_empty",
+    "tail_gives_the_last_lines",
+];
+
+/// Cases for what a node without controllers for its systemd has not, and services never have: images, networks, pods, streams
+/// that are apart, commands, checkpoints.
+const NOT_OF_SYSTEMD: &[&str] = &[
     "changed_limits_are_in_the_cgroup_of_what_runs_on",
     "container_in_a_network_that_is_not_there_is_refused",
     "create_pulls_the_missing_image_and_tells_its_bytes",
@@ -289,8 +304,6 @@ const NOT_OF_SYSTEMD: &[&str] = &[
     "exec_ends_at_its_deadline_and_at_its_cancel",
     "exec_gives_code_and_both_streams",
     "exec_in_what_does_not_run_is_refused",
-    "followed_logs_come_while_it_runs",
-    "followed_logs_end_with_the_container",
     "foreign_network_is_neither_taken_nor_removed",
     "foreign_pod_is_neither_taken_nor_removed",
     "hibernate_is_only_from_running",
@@ -301,9 +314,7 @@ const NOT_OF_SYSTEMD: &[&str] = &[
     "leftovers_are_those_of_the_workload",
     "limits_are_in_the_cgroup",
     "limits_of_what_does_not_run_are_not_changed",
-    "log_times_are_monotone_and_of_now",
     "logs_keep_stdout_and_stderr_apart",
-    "logs_of_a_container_that_never_ran_are_empty",
     "logs_of_one_stream_have_that_alone",
     "network_goes_with_its_last_member",
     "pod_is_made_once_and_removed_after_its_members",
@@ -317,7 +328,6 @@ const NOT_OF_SYSTEMD: &[&str] = &[
     "stop_during_a_checkpoint_ends_clean",
     "stop_while_hibernated_ends_it",
     "stopped_pod_comes_back_with_its_first_member",
-    "tail_gives_the_last_lines",
     "user_and_group_are_those_asked_for",
     "wake_of_what_never_hibernated_is_invalid_state",
     "wake_to_paused_is_paused",
@@ -328,7 +338,9 @@ fn systemd(server: &Arc<SystemdServer>) -> Subject {
     let nowhere = server.files().join("nowhere").display().to_string();
     let away = SystemdConfig { bus: nowhere, dir: server.files().join("away"), ..server.config() };
     let down = move || Arc::new(Systemd::open(away.clone()).unwrap()) as Arc<dyn RuntimeAdapter>;
-    of_units(Arc::new(server.adapter()), server, Box::new(down))
+    let subject = of_units(Arc::new(server.adapter()), server, None, Box::new(down));
+    // A journal has both streams as one.
+    Subject { keeps_streams_apart: false, command: behaviour::for_journal, ..subject }
 }
 
 /// A BlueChi, and its own node.
@@ -336,18 +348,20 @@ fn bluechi(stand_in: &BluechiStandIn) -> Subject {
     let nowhere = stand_in.files().join("nowhere").display().to_string();
     let away = BluechiConfig { bus: nowhere, dir: stand_in.files().join("away"), ..stand_in.config() };
     let down = move || Arc::new(Bluechi::open(away.clone()).unwrap()) as Arc<dyn RuntimeAdapter>;
-    of_units(Arc::new(stand_in.adapter()), stand_in.server(&stand_in.config().own), Box::new(down))
+    let server = stand_in.server(&stand_in.config().own);
+    let outputs = server.files().join("outputs");
+    std::fs::create_dir(&outputs).unwrap();
+    of_units(Arc::new(stand_in.adapter()), server, Some(outputs), Box::new(down))
 }
 
 /// An engine whose units run on this systemd.
 fn of_units(
     adapter: Arc<dyn RuntimeAdapter>,
     server: &SystemdServer,
+    outputs: Option<PathBuf>,
     down: Box<dyn Fn() -> Arc<dyn RuntimeAdapter> + Send + Sync>,
 ) -> Subject {
     assert!(matches!(adapter.probe(), Probe::Available { .. }), "{:?}", adapter.probe());
-    let outputs = server.files().join("outputs");
-    std::fs::create_dir(&outputs).unwrap();
     Subject {
         adapter,
         node: server.config().node,
@@ -360,6 +374,7 @@ fn of_units(
         has_processes: true,
         tells_memory_kills: false,
         root: Some(Root { tree: server.tree(), outputs }),
+        keeps_streams_apart: true,
         takes_any_user: false,
         made: Default::default(),
     }
@@ -384,12 +399,12 @@ fn containerd_conforms() {
 #[test]
 fn bluechi_conforms() {
     let stand_in = BluechiStandIn::start(&["main"]);
-    suite::run(&bluechi(&stand_in), NOT_OF_SYSTEMD);
+    suite::run(&bluechi(&stand_in), &[NOT_OF_SYSTEMD, &OUTPUT].concat());
 }
 
 // req: AC-10
 #[test]
 fn systemd_conforms() {
-    let server = Arc::new(SystemdServer::start());
+    let server = Arc::new(SystemdServer::start_with_journal());
     suite::run(&systemd(&server), NOT_OF_SYSTEMD);
 }

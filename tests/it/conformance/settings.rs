@@ -65,7 +65,7 @@ fn read_only_mount(subject: &Subject) {
     assert_eq!(written.code, Some(0), "{}", written.stderr);
     let refused = with_mount(&Behaviour::Write("/data/file", "second"), true);
     assert_ne!(refused.code, Some(0));
-    assert!(refused.stderr.contains("Read-only file system"), "{}", refused.stderr);
+    assert!(subject.complaint(&refused).contains("Read-only file system"), "{}", subject.complaint(&refused));
     assert_eq!(with_mount(&Behaviour::Read("/data/file"), true).stdout, "first\n");
 }
 
@@ -94,7 +94,7 @@ fn read_only_root(subject: &Subject) {
     assert_eq!(write(false).code, Some(0));
     let refused = write(true);
     assert_ne!(refused.code, Some(0));
-    assert!(refused.stderr.contains("Read-only file system"), "{}", refused.stderr);
+    assert!(subject.complaint(&refused).contains("Read-only file system"), "{}", subject.complaint(&refused));
 }
 
 fn labels_and_annotations(subject: &Subject) {

@@ -1,7 +1,7 @@
 //! [`Subject`]: an adapter under test with what the cases need to use it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -53,19 +53,22 @@ pub struct Subject {
     /// It tells a death for want of memory from another kill. Podman does only where its conmon hears of it, which is
     /// not so on every layout of cgroups.
     pub tells_memory_kills: bool,
-    /// Where it takes no images and keeps no output: a root file system for its containers, and what they write to instead.
+    /// Where it takes no images: a root file system for its containers.
     pub root: Option<Root>,
+    /// It tells standard error from standard output, whatever is written.
+    pub keeps_streams_apart: bool,
     /// Its containers may run as users whom the node does not know.
     pub takes_any_user: bool,
     /// What the present case made.
     pub made: Mutex<Vec<Made>>,
 }
 
-/// A folder as the root of containers, and one that they all write their output to, each stream to a file of its own.
+/// A folder as the root of containers.
 #[derive(Debug, Clone)]
 pub struct Root {
     pub tree: PathBuf,
-    pub outputs: PathBuf,
+    /// Where output is not kept, or not both streams apart: a folder that all write it to, each stream to a file of its own.
+    pub outputs: Option<PathBuf>,
 }
 
 /// Where the folder for outputs is inside.
@@ -75,23 +78,26 @@ impl Root {
     /// Has the container write there what others print. As the first process of its own namespace it would not be ended by a
     /// hangup; a service is none.
     fn prepare(&self, config: &mut ContainerConfig) {
-        let redirect = format!("trap '' HUP; exec \"$@\" >{OUTPUTS}/{0}.out 2>{OUTPUTS}/{0}.err", config.name);
+        let mut redirect = "trap '' HUP; exec \"$@\"".to_owned();
+        if let Some(outputs) = &self.outputs {
+            redirect.push_str(&format!(" >{OUTPUTS}/{0}.out 2>{OUTPUTS}/{0}.err", config.name));
+            let source = MountSource::Bind(outputs.display().to_string());
+            config.mounts.push(Mount { source, path: OUTPUTS.to_owned(), read_only: false });
+        }
         let mut command = ["/bin/sh", "-c", &redirect, "sh"].map(str::to_owned).to_vec();
         command.append(&mut config.spec.command);
         config.spec.command = command;
-        let source = MountSource::Bind(self.outputs.display().to_string());
-        config.mounts.push(Mount { source, path: OUTPUTS.to_owned(), read_only: false });
     }
+}
 
-    /// What the container of this name has written so far, a line each.
-    fn output(&self, name: &str) -> Vec<LogChunk> {
-        let read = |stream, end: &str| {
-            let text = std::fs::read(self.outputs.join(format!("{name}.{end}"))).unwrap_or_default();
-            let lines: Vec<_> = text.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
-            lines.into_iter().map(move |bytes| LogChunk { stream, timestamp_ns: 0, bytes })
-        };
-        read(OutputStream::Stdout, "out").chain(read(OutputStream::Stderr, "err")).collect()
-    }
+/// What the container of this name has written there so far, a line each.
+fn output(outputs: &Path, name: &str) -> Vec<LogChunk> {
+    let read = |stream, end: &str| {
+        let text = std::fs::read(outputs.join(format!("{name}.{end}"))).unwrap_or_default();
+        let lines: Vec<_> = text.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+        lines.into_iter().map(move |bytes| LogChunk { stream, timestamp_ns: 0, bytes })
+    };
+    read(OutputStream::Stdout, "out").chain(read(OutputStream::Stderr, "err")).collect()
 }
 
 /// What can be somebody else's.
@@ -270,11 +276,16 @@ impl Subject {
 
     /// Reads its output, which has to end by itself.
     pub fn logs(&self, id: &str, options: &LogOptions) -> Vec<LogChunk> {
-        if let Some(root) = &self.root {
-            return root.output(&self.inspect(id).name);
+        if let Some(outputs) = self.root.as_ref().and_then(|root| root.outputs.as_ref()) {
+            return output(outputs, &self.inspect(id).name);
         }
         let stream = self.adapter.container_logs(&self.call(), id, options).unwrap();
         stream.map(|chunk| chunk.unwrap()).collect()
+    }
+
+    /// What it has complained of.
+    pub fn complaint<'a>(&self, ended: &'a Ended) -> &'a str {
+        if self.keeps_streams_apart { &ended.stderr } else { &ended.stdout }
     }
 
     /// Runs a command inside.

@@ -60,7 +60,10 @@ fn policy_manager_that_misbehaves_refuses_launches_within_its_time_and_a_stop_go
 #[test]
 fn timpani_that_misbehaves_refuses_the_launch() {
     let rig = Rig::start();
-    rig.put("Schedule/good", "apiVersion: v1\nkind: Schedule\nmetadata: {name: good}\nspec: [{name: t}]\n");
+    rig.put(
+        "Schedule/good",
+        "apiVersion: v1\nkind: Schedule\nmetadata: {name: good}\nspec: [{name: t, period: 20000}]\n",
+    );
     rig.scenario("launch", &[("a", "ZONE1")], "  schedule: good\n");
     for behaviour in ALL {
         rig.timpani.behave(behaviour);

@@ -7,6 +7,7 @@ mod misbehaviour;
 mod networks;
 mod reports;
 mod store;
+mod timpani;
 mod triggers;
 pub mod wire;
 

@@ -99,9 +99,12 @@ fn tasks_are_handed_to_timpani_before_the_start_and_its_refusal_starts_nothing()
     let rig = Rig::start();
     rig.put(
         "Schedule/good",
-        "apiVersion: v1\nkind: Schedule\nmetadata: {name: good}\nspec: [{name: t, policy: FIFO, period: 20000}]\n",
+        "apiVersion: v1\nkind: Schedule\nmetadata: {name: good}\nspec: [{name: t, policy: FIFO, priority: 10, period: 20000}]\n",
     );
-    rig.put("Schedule/refused", "apiVersion: v1\nkind: Schedule\nmetadata: {name: refused}\nspec: [{name: t}]\n");
+    rig.put(
+        "Schedule/refused",
+        "apiVersion: v1\nkind: Schedule\nmetadata: {name: refused}\nspec: [{name: t, period: 20000}]\n",
+    );
     rig.scenario("launch", &[("a", "ZONE1")], "  schedule: refused\n");
     let answer = rig.trigger("s").unwrap();
     assert!(answer.status != 0 && answer.desc.contains("refused by TIMPANI"), "{}", answer.desc);

@@ -5,7 +5,7 @@ use actioncontroller::proto::{
     actioncontroller as ac, actioncontroller_grpc as ac_grpc, monitoringserver as monitoring, monitoringserver_grpc,
     nodeagent_grpc, nodeagent_workload, pharos, pharos_grpc, policymanager, policymanager_grpc,
     rocksdbservice as rocks, rocksdbservice_grpc as rocks_grpc, schedinfo, schedinfo_grpc, statemanager,
-    statemanager_grpc,
+    statemanager_grpc, timpani_scheduler as v1, timpani_scheduler_grpc as v1_grpc,
 };
 use protobuf::Message;
 
@@ -190,9 +190,24 @@ fn messages_of_state_manager_and_timpani() {
     ]
     .concat();
     check(
-        schedinfo::SchedInfo { workload_id: t("w"), tasks: vec![task], ..Default::default() },
-        &[&text(1, b'w'), &[0x12, u8::try_from(golden.len()).unwrap()], &golden],
+        schedinfo::SchedInfo {
+            workload_id: t("w"),
+            tasks: vec![task],
+            temporal_class: schedinfo::TemporalClass::TEMPORAL_SPORADIC.into(),
+            ..Default::default()
+        },
+        &[&text(1, b'w'), &[0x12, u8::try_from(golden.len()).unwrap()], &golden, &number(3, 1)],
     );
+    for (policy, value) in [
+        (schedinfo::RecoveryPolicy::STOP, 1),
+        (schedinfo::RecoveryPolicy::RESTART, 2),
+        (schedinfo::RecoveryPolicy::TERMINATE, 3),
+    ] {
+        check(
+            schedinfo::RecoveryCommand { workload_id: t("w"), recovery_policy: policy.into(), ..Default::default() },
+            &[&text(1, b'w'), &number(2, value)],
+        );
+    }
     check(
         schedinfo::FaultInfo {
             workload_id: t("a"),
@@ -206,6 +221,44 @@ fn messages_of_state_manager_and_timpani() {
     // A refusal is -1: ten bytes.
     let minus_one = [0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01];
     check(schedinfo::Response { status: -1, ..Default::default() }, &[&[0x08], &minus_one]);
+}
+
+#[test]
+fn messages_of_our_own_schedulers() {
+    let thread = v1::ScheduledThread {
+        name: t("a"),
+        node: t("b"),
+        policy: v1::TaskPolicy::TASK_POLICY_ROUND_ROBIN.into(),
+        priority: 4,
+        cpu_mask: 5,
+        period_us: 6,
+        release_us: 7,
+        runtime_us: 8,
+        deadline_us: 9,
+        max_misses: 10,
+        sporadic: true,
+        ..Default::default()
+    };
+    let texts = [&text(1, b'a')[..], &text(2, b'b')].concat();
+    let numbers: Vec<u8> = [(3, 3), (4, 4), (5, 5), (6, 6), (7, 7), (8, 8), (9, 9), (10, 10), (11, 1)]
+        .iter()
+        .flat_map(|(field, value)| number(*field, *value))
+        .collect();
+    let length = u8::try_from(texts.len() + numbers.len()).unwrap();
+    check(
+        v1::ApplySchedulingRequest { workload_id: t("w"), threads: vec![thread], ..Default::default() },
+        &[&text(1, b'w'), &[0x12, length], &texts, &numbers],
+    );
+    check(
+        v1::AllocateCoresRequest { workload_id: t("w"), node: t("n"), cpu_mask: 5, ..Default::default() },
+        &[&text(1, b'w'), &text(2, b'n'), &number(3, 5)],
+    );
+    check(v1::ReleaseCoresRequest { workload_id: t("w"), ..Default::default() }, &[&text(1, b'w')]);
+    let answer = [&number(1, 1)[..], &text(2, b'r')].concat();
+    let (accepted, reason) = (true, t("r"));
+    check(v1::ApplySchedulingResponse { accepted, reason: reason.clone(), ..Default::default() }, &[&answer]);
+    check(v1::AllocateCoresResponse { accepted, reason: reason.clone(), ..Default::default() }, &[&answer]);
+    check(v1::ReleaseCoresResponse { accepted, reason, ..Default::default() }, &[&answer]);
 }
 
 #[test]
@@ -392,6 +445,13 @@ fn paths_of_the_methods() {
         ),
         (schedinfo_grpc::SCHED_INFO_SERVICE_ADD_SCHED_INFO.name, "/schedinfo.v1.SchedInfoService/AddSchedInfo"),
         (schedinfo_grpc::FAULT_SERVICE_NOTIFY_FAULT.name, "/schedinfo.v1.FaultService/NotifyFault"),
+        (
+            schedinfo_grpc::RECOVERY_SERVICE_ENFORCE_RECOVERY_POLICY.name,
+            "/schedinfo.v1.RecoveryService/EnforceRecoveryPolicy",
+        ),
+        (v1_grpc::TIMPANI_SCHEDULER_APPLY_SCHEDULING.name, "/timpani.v1.TimpaniScheduler/ApplyScheduling"),
+        (v1_grpc::TIMPANI_SCHEDULER_ALLOCATE_CORES.name, "/timpani.v1.TimpaniScheduler/AllocateCores"),
+        (v1_grpc::TIMPANI_SCHEDULER_RELEASE_CORES.name, "/timpani.v1.TimpaniScheduler/ReleaseCores"),
         (rocks_grpc::ROCKS_DB_SERVICE_GET.name, "/rocksdbservice.RocksDbService/Get"),
         (rocks_grpc::ROCKS_DB_SERVICE_BATCH_PUT.name, "/rocksdbservice.RocksDbService/BatchPut"),
         (rocks_grpc::ROCKS_DB_SERVICE_GET_BY_PREFIX.name, "/rocksdbservice.RocksDbService/GetByPrefix"),

@@ -10,6 +10,7 @@ pub mod layout;
 pub mod oci;
 pub mod peers;
 pub mod podman;
+pub mod quadlets;
 pub mod rig;
 pub mod systemd;
 pub mod wait;

@@ -19,6 +19,7 @@ use actioncontroller::proto::policymanager::{CheckNodePolicyRequest, CheckNodePo
 use actioncontroller::proto::rocksdbservice as rocks;
 use actioncontroller::proto::schedinfo;
 use actioncontroller::proto::statemanager::{ErrorCode, StateChange, StateChangeResponse};
+use actioncontroller::proto::timpani_scheduler as v1;
 use grpcio::{
     ChannelBuilder, EnvBuilder, Environment, GrpcSlice, Marshaller, MessageReader, Method, MethodType, RpcContext,
     RpcStatus, RpcStatusCode, Server, ServerBuilder, ServerCredentials, ServiceBuilder, UnarySink,
@@ -407,12 +408,41 @@ pub fn state_manager(states: Arc<Mutex<BTreeMap<String, String>>>) -> StandIn {
     })
 }
 
-/// A timpani-o that refuses Schedules of this name inside an OK answer, as the real one does.
+/// A timpani-o that refuses Schedules of this name inside an OK answer, as the real one does. It has the call by which
+/// newer ones let go of tasks.
 pub fn timpani(refused: &'static str) -> StandIn {
-    StandIn::start(&["/schedinfo.v1.SchedInfoService/AddSchedInfo"], move |_, request| {
+    const METHODS: [&str; 2] =
+        ["/schedinfo.v1.SchedInfoService/AddSchedInfo", "/schedinfo.v1.RecoveryService/EnforceRecoveryPolicy"];
+    StandIn::start(&METHODS, move |method, request| {
+        if method == METHODS[1] {
+            return encode(&schedinfo::Response::default());
+        }
         let info: schedinfo::SchedInfo = parse(request);
         let status = if info.workload_id == refused { -1 } else { 0 };
         encode(&schedinfo::Response { status, ..Default::default() })
+    })
+}
+
+/// A scheduler that speaks `timpani.v1`: it has CPUs 0 to 3 of each node, and refuses threads called `unwanted`.
+pub fn timpani_scheduler() -> StandIn {
+    const METHODS: [&str; 3] = [
+        "/timpani.v1.TimpaniScheduler/AllocateCores",
+        "/timpani.v1.TimpaniScheduler/ApplyScheduling",
+        "/timpani.v1.TimpaniScheduler/ReleaseCores",
+    ];
+    StandIn::start(&METHODS, |method, request| {
+        if method == METHODS[0] {
+            let accepted = parse::<v1::AllocateCoresRequest>(request).cpu_mask & !0b1111 == 0;
+            let reason = if accepted { "" } else { "it has CPUs 0 to 3" }.to_owned();
+            return encode(&v1::AllocateCoresResponse { accepted, reason, ..Default::default() });
+        }
+        if method == METHODS[1] {
+            let request: v1::ApplySchedulingRequest = parse(request);
+            let accepted = request.threads.iter().all(|thread| thread.name != "unwanted");
+            let reason = if accepted { "" } else { "no such thread" }.to_owned();
+            return encode(&v1::ApplySchedulingResponse { accepted, reason, ..Default::default() });
+        }
+        encode(&v1::ReleaseCoresResponse { accepted: true, ..Default::default() })
     })
 }
 

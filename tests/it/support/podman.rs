@@ -53,9 +53,7 @@ impl PodmanServer {
     ///
     /// Its folder is `$ACTIONCONTROLLER_PODMAN5_DIR`, by default `~/.cache/actioncontroller/podman5`.
     pub fn start_v5() -> Option<Self> {
-        let by_default = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/actioncontroller/podman5"));
-        let folder = std::env::var_os("ACTIONCONTROLLER_PODMAN5_DIR").map(PathBuf::from).or_else(by_default)?;
-        folder.join("complete").exists().then(|| Self::start_over(Some(&folder.join("root/usr"))))
+        unpacked_v5().map(|usr| Self::start_over(Some(&usr)))
     }
 
     /// The same with a CRIU that cannot dump on today's kernels.
@@ -248,6 +246,13 @@ impl PodmanServer {
             "localhost/volume:1",
         ]);
     }
+}
+
+/// The `/usr` of that Podman 5.
+pub fn unpacked_v5() -> Option<PathBuf> {
+    let by_default = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/actioncontroller/podman5"));
+    let folder = std::env::var_os("ACTIONCONTROLLER_PODMAN5_DIR").map(PathBuf::from).or_else(by_default)?;
+    folder.join("complete").exists().then(|| folder.join("root/usr"))
 }
 
 impl Drop for PodmanServer {

@@ -1,7 +1,8 @@
 //! [`SystemdServer`]: a real systemd, as a user's manager in namespaces of its own, on a bus of its own.
 //!
 //! It sees a mount namespace with a `/run` of its own and version 2 of control groups alone, below a group that the rig makes
-//! and kills at the end with all that is in it. Its unit files and its bus are in the rig's folder.
+//! and kills at the end with all that is in it. Its unit files and its bus are in the rig's folder, and so is the journal where
+//! one is asked for: a systemd-journald that it runs, of a machine of its own, in memory.
 
 use std::fs;
 use std::os::unix::net::UnixStream;
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use actioncontroller::runtime::adapter::{Probe, RuntimeAdapter};
 use actioncontroller::runtime::systemd::{Systemd, SystemdConfig};
 
 use nix::sys::signal::{Signal, kill};
@@ -31,14 +33,47 @@ pub struct SystemdServer {
 
 /// What is run in the new namespaces: `$1` is the rig's folder.
 const INSIDE: &str = "set -e; mount --make-rprivate /; mount -t tmpfs tmpfs /run; mkdir -p /run/systemd/system /run/user/0; \
-    mount --bind \"$1/bus\" /run/user/0; umount -R /sys/fs/cgroup 2>/dev/null || umount -l /sys/fs/cgroup; \
+    mount --bind \"$1/bus\" /run/user/0; if [ -d \"$1/journal\" ]; then for dir in log/journal systemd/journal; do \
+    mkdir -p /run/$dir \"$1/journal/run/$dir\"; mount --bind \"$1/journal/run/$dir\" /run/$dir; done; \
+    mkdir /run/systemd/journald.conf.d; cp \"$1/journal/rig.conf\" /run/systemd/journald.conf.d; \
+    mount --bind \"$1/journal/machine-id\" /etc/machine-id; fi; \
+    if [ -e \"$1/usr\" ]; then mount -t overlay -o \"lowerdir=$(cat \"$1/usr\"):/usr\" overlay /usr; fi; umount -R /sys/fs/cgroup 2>/dev/null || umount -l /sys/fs/cgroup; \
     mount -t cgroup2 none /sys/fs/cgroup; exec env -i PATH=\"$PATH\" HOME=\"$1/home\" XDG_RUNTIME_DIR=/run/user/0 \
     DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/0/bus SYSTEMD_LOG_TARGET=console SYSTEMD_UNIT_PATH=\"$1/units:\" \
-    /lib/systemd/systemd --user";
+    $(cat \"$1/environment\" 2>/dev/null) /lib/systemd/systemd --user";
+
+/// The unit of its journal. As a user's manager it does not tell the journal whose output is whose, which a system's does,
+/// so that the journal has to look before the process is gone.
+const JOURNALD: &str = "[Service]\nType=notify\nExecStart=/lib/systemd/systemd-journald\nNice=-20\n\
+    StandardOutput=null\nEnvironment=SYSTEMD_LOG_TARGET=null\n";
+
+/// Has it run a journal of a machine of its own, without the kernel's messages and without bounds on how much is written.
+pub(super) fn prepare_journal(dir: &Path) {
+    let journal = dir.join("journal");
+    fs::create_dir(&journal).expect("a folder");
+    let settings = "[Journal]\nStorage=volatile\nReadKMsg=no\nAudit=no\nRateLimitBurst=0\n";
+    fs::write(journal.join("rig.conf"), settings).expect("a file");
+    fs::write(journal.join("machine-id"), format!("{}\n", uuid::Uuid::now_v7().simple())).expect("a file");
+    let (name, units) = ("systemd-journald.service", dir.join("units"));
+    fs::write(units.join(name), JOURNALD).expect("a unit");
+    let wants = units.join("default.target.wants");
+    fs::create_dir(&wants).expect("a folder");
+    std::os::unix::fs::symlink(units.join(name), wants.join(name)).expect("a link");
+}
 
 impl SystemdServer {
     /// Starts it, and waits until it is on its bus.
     pub fn start() -> Self {
+        Self::start_with(|_| {})
+    }
+
+    /// The same with a journal.
+    pub fn start_with_journal() -> Self {
+        Self::start_with(prepare_journal)
+    }
+
+    /// Starts it with what is put into its folder before.
+    pub(super) fn start_with(prepare: impl FnOnce(&Path)) -> Self {
         let dir = tempfile::Builder::new().prefix("ac-systemd-").tempdir().expect("a temporary folder");
         for folder in ["bus", "home", "units"] {
             fs::create_dir(dir.path().join(folder)).expect("a folder");
@@ -55,6 +90,7 @@ impl SystemdServer {
             fs::write(dir.path().join("units").join(name), text).expect("a unit");
         }
         busybox_tree(dir.path());
+        prepare(dir.path());
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let group = unified().join(format!("ac-systemd-{}-{number}", std::process::id()));
         let mut server = Self { dir, group, child: None };
@@ -76,11 +112,9 @@ impl SystemdServer {
         let is_there = || {
             UnixStream::connect(self.socket()).ok()?;
             let adapter = self.adapter();
-            matches!(
-                actioncontroller::runtime::adapter::RuntimeAdapter::probe(&adapter),
-                actioncontroller::runtime::adapter::Probe::Available { .. }
-            )
-            .then_some(())
+            let is_available = matches!(adapter.probe(), Probe::Available { .. });
+            let has_journal = adapter.capabilities().supports_logs || !self.journal().exists();
+            (is_available && has_journal).then_some(())
         };
         until("systemd is on its bus", START_LIMIT, is_there);
     }
@@ -95,6 +129,11 @@ impl SystemdServer {
         self.dir.path().join("units")
     }
 
+    /// The root of its journal.
+    pub fn journal(&self) -> PathBuf {
+        self.dir.path().join("journal")
+    }
+
     /// A root file system for services, with a busybox.
     pub fn tree(&self) -> PathBuf {
         self.dir.path().join("busybox")
@@ -107,6 +146,8 @@ impl SystemdServer {
             dir: self.dir.path().join("kept"),
             bus: self.socket().display().to_string(),
             unit_dir: self.units(),
+            journal_root: self.journal(),
+            ..SystemdConfig::default()
         }
     }
 

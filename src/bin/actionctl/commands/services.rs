@@ -1,4 +1,5 @@
-//! `services`: nodes whose services are managed from one place, what manages them, and the services as they change.
+//! `services`: nodes whose services are managed from one place, what manages them, the services as they change, and which of
+//! them start with the boot.
 
 use std::time::Duration;
 
@@ -6,7 +7,8 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::Context;
 use crate::api::{
-    ControlManagerRequest, ListNodesResponse, ManagerVerb, ServiceManager, ServiceState, WatchServicesRequest,
+    ControlManagerRequest, ListNodesResponse, ListServicesRequest, ManagerVerb, ServiceManager, ServiceState,
+    UnitFilesRequest, UnitFilesResponse, WatchServicesRequest,
 };
 use crate::client::Next;
 use crate::exit::Exit;
@@ -39,6 +41,45 @@ pub enum What {
     Restart(ManagerArgs),
     /// Show services as they are, then each as it changes
     Watch(WatchArgs),
+    /// Show services as they are, and whether they start with the boot
+    List(WatchArgs),
+    /// Have units start with the boot, as their [Install] sections say; nothing is started now
+    Enable(EnableArgs),
+    /// Have units start with the boot no more; what runs goes on
+    Disable(UnitsArgs),
+    /// Have a node read its unit files anew, and run its generators
+    Reload(NodeArgs),
+}
+
+/// Which node.
+#[derive(Debug, Clone, Args)]
+pub struct NodeArgs {
+    /// Of this node; without, the one that the daemon is on
+    #[arg(long, value_name = "NODE", default_value_t, hide_default_value = true)]
+    pub node: String,
+}
+
+/// Which units.
+#[derive(Debug, Clone, Args)]
+pub struct UnitsArgs {
+    /// The units, with what their names end with (NAME.service)
+    #[arg(value_name = "UNIT", required = true)]
+    pub units: Vec<String>,
+    #[command(flatten)]
+    pub node: NodeArgs,
+    /// What was asked for up to the next boot alone
+    #[arg(long)]
+    pub runtime: bool,
+}
+
+/// Options of `enable`.
+#[derive(Debug, Clone, Args)]
+pub struct EnableArgs {
+    #[command(flatten)]
+    pub units: UnitsArgs,
+    /// Replace links that are in the way
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// Which manager.
@@ -80,7 +121,53 @@ pub fn services(args: ServicesArgs, context: &mut Context) -> Result<Exit> {
         What::Stop(args) => control(args, ManagerVerb::MANAGER_VERB_STOP, context),
         What::Restart(args) => control(args, ManagerVerb::MANAGER_VERB_RESTART, context),
         What::Watch(args) => watch(args, context),
+        What::List(args) => list(args, context),
+        What::Enable(args) => {
+            let request = UnitFilesRequest { force: args.force, ..unit_files(args.units) };
+            let changed = context.connect()?.enable_units(&request)?;
+            told(&changed, &request, "enabled", context)
+        }
+        What::Disable(args) => {
+            let request = unit_files(args);
+            let changed = context.connect()?.disable_units(&request)?;
+            told(&changed, &request, "disabled", context)
+        }
+        What::Reload(args) => reload(args, context),
     }
+}
+
+fn list(args: WatchArgs, context: &mut Context) -> Result<Exit> {
+    let request = ListServicesRequest { node: args.node, unit: args.unit, ..Default::default() };
+    let found = context.connect()?.list_services(&request)?;
+    context.screen.answer(
+        || found.node(),
+        |format| match format {
+            Format::Name => services::units(&found),
+            Format::Text | Format::Wide | Format::Json | Format::Yaml => services::list(&found),
+        },
+    )?;
+    Ok(Exit::Ok)
+}
+
+fn unit_files(args: UnitsArgs) -> UnitFilesRequest {
+    UnitFilesRequest { node: args.node.node, units: args.units, runtime: args.runtime, ..Default::default() }
+}
+
+fn told(done: &UnitFilesResponse, request: &UnitFilesRequest, word: &str, context: &mut Context) -> Result<Exit> {
+    let word = if done.changed { word } else { "unchanged" };
+    context.screen.answer(|| done.node(), |_| services::arranged(done, &request.units, word))?;
+    Ok(Exit::Ok)
+}
+
+fn reload(args: NodeArgs, context: &mut Context) -> Result<Exit> {
+    let of = of_node(&args.node);
+    context.connect()?.reload_units(args.node)?;
+    context.screen.answer(|| object! { changed: true }, |_| format!("unit files{of} read anew"))?;
+    Ok(Exit::Ok)
+}
+
+fn of_node(node: &str) -> String {
+    if node.is_empty() { String::new() } else { format!(" of node '{node}'") }
 }
 
 fn nodes(context: &mut Context) -> Result<Exit> {
@@ -113,7 +200,7 @@ fn control(args: ManagerArgs, verb: ManagerVerb, context: &mut Context) -> Resul
         (true, ManagerVerb::MANAGER_VERB_RESTART) => "restarted",
         (true, _) => "started",
     };
-    let of = if args.node.is_empty() { String::new() } else { format!(" of node '{}'", args.node) };
+    let of = of_node(&args.node);
     context.screen.answer(|| object! { changed: changed }, |_| format!("{word}{of} {done}"))?;
     Ok(Exit::Ok)
 }

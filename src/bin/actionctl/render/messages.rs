@@ -6,10 +6,10 @@ use super::tree::{Node, ToNode, object};
 use super::words::{time, word};
 use crate::api::{
     Action, CancelActionResponse, CheckPolicyResponse, Container, ContainerStats, Core, DeadlineMisses, EngineHealth,
-    ErrorDetail, Event, FailedWorkload, ForeignProcess, ListActionsResponse, ListCoresResponse, ListNodesResponse,
-    ListWorkloadsResponse, ManagerState, NodeHealthResponse, Outcome, Phases, Plan, PolicyVerdict, Progress,
-    PublishedPort, ServiceNode, ServiceState, StatsResponse, Step, StepResult, StoreHealth, Warning,
-    WatchActionResponse, Workload, WorkloadResult,
+    ErrorDetail, Event, FailedWorkload, ForeignProcess, InstalledService, ListActionsResponse, ListCoresResponse,
+    ListNodesResponse, ListServicesResponse, ListWorkloadsResponse, ManagerState, NodeHealthResponse, Outcome, Phases,
+    Plan, PolicyVerdict, Progress, PublishedPort, ServiceNode, ServiceState, StatsResponse, Step, StepResult,
+    StoreHealth, UnitFileChange, UnitFilesResponse, Warning, WatchActionResponse, Workload, WorkloadResult,
 };
 
 impl ToNode for Outcome {
@@ -65,6 +65,31 @@ impl ToNode for ManagerState {
 impl ToNode for ServiceState {
     fn node(&self) -> Node {
         object! { node: &self.node, unit: &self.unit, active: &self.active, sub: &self.sub }
+    }
+}
+
+impl ToNode for ListServicesResponse {
+    fn node(&self) -> Node {
+        object! { services: Node::list(&self.services) }
+    }
+}
+
+impl ToNode for InstalledService {
+    fn node(&self) -> Node {
+        let state = self.state.get_or_default();
+        object! { node: &state.node, unit: &state.unit, active: &state.active, sub: &state.sub, start: &self.start }
+    }
+}
+
+impl ToNode for UnitFilesResponse {
+    fn node(&self) -> Node {
+        object! { changed: self.changed, changes: Node::list(&self.changes) }
+    }
+}
+
+impl ToNode for UnitFileChange {
+    fn node(&self) -> Node {
+        object! { kind: &self.kind, path: &self.path, target: &self.target }
     }
 }
 
