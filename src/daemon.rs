@@ -1,11 +1,13 @@
 //! The composition root: builds every port, starts threads in order and stops them. Nothing else.
 //!
 //! Start: store (its lock before anything is bound), shared store, engines, outbox, copies, publisher, teller, reporter,
-//! faults, dispatcher, recoveries, restarts, overruns, hub (once its listeners are there), server.
-//! Stop: health NOT_SERVING, then what asks for actions by itself (hub, reporter, restarts, overruns), the dispatcher
-//! (workers end or are cancelled at a limit), what tells of their ends (teller, faults, copies, publisher, outbox), and at last the
+//! faults, dispatcher, recoveries, restarts, overruns, exclusive CPUs, hub (once its listeners are there), server.
+//! Stop: health NOT_SERVING, then what asks for actions by itself (hub, reporter, restarts, overruns) and what looks after
+//! CPUs, the dispatcher (workers end or are cancelled at a limit), what tells of their ends (teller, faults, copies,
+//! publisher, outbox), and at last the
 //! server, so that callers still get their answers.
 
+mod cores;
 mod engines;
 mod peers;
 
@@ -13,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::action::{Pipeline, Ports, Recovery, Settings, SettingsCell};
+use crate::application::cores::{self as core_watch, CoreWatch};
 use crate::application::faults::{FaultKeeper, Places};
 use crate::application::health::Health;
 use crate::application::history::History;
@@ -91,6 +94,7 @@ struct Running {
     hub: Hub,
     reporter: Option<Reporter>,
     restarts: Restarts,
+    core_watch: CoreWatch,
     overruns: Option<Overruns>,
     dispatcher: Arc<Dispatcher>,
     teller: Teller,
@@ -106,6 +110,7 @@ impl Running {
         self.hub.stop();
         self.reporter.into_iter().for_each(Reporter::stop);
         self.restarts.stop();
+        self.core_watch.stop();
         self.overruns.into_iter().for_each(Overruns::stop);
         let left = self.dispatcher.stop(drain, undo);
         self.teller.stop();
@@ -139,6 +144,7 @@ impl Daemon {
         let networks = Arc::default();
         let copies = Arc::new(Copies::new(Arc::clone(&own)));
         let copy_keeper = peers::copy_keeper(&config, shared.as_ref(), &copies)?;
+        let keeper = cores::keeper(&config, &engines, &records);
         let outside = peers::outside(&config, &own, shared.as_ref().map(|s| (s, &copies)), &networks, &threads);
         let ports = Ports {
             engines: Arc::clone(&engines),
@@ -147,6 +153,7 @@ impl Daemon {
             clock: Arc::clone(&clock),
             settings: Arc::clone(&settings),
             outside: outside.clone(),
+            cores: Arc::clone(&keeper),
             outbox: outbox.clone(),
         };
         let history = Arc::new(History::new(records.clone()));
@@ -177,10 +184,13 @@ impl Daemon {
             ended,
             faults,
             networks,
+            cores: Arc::clone(&keeper),
         };
         let dispatcher = Dispatcher::start(dispatch_config(&config), dispatch_ports).map_err(failed("threads"))?;
         let dispatcher = Arc::new(dispatcher);
         dispatcher.note_ended(ids);
+        let sources = cores::sources(&config, &keeper, &engines, &records, &clock);
+        cores::repair(&sources);
         recover(&dispatcher, &records)?;
         let (listener, events) = restarts::events();
         let timing = Timing { first: config.actions.restart_after, most: config.actions.restart_after_most };
@@ -191,6 +201,8 @@ impl Daemon {
             Some(reporter) => both(reporter.waker(), listener),
             None => listener,
         };
+        let listener = both(core_watch::waker(&keeper), listener);
+        let core_watch = CoreWatch::start(sources).map_err(failed("threads"))?;
         let hub = Hub::start(&engines, &config.node, &listener).map_err(failed("threads"))?;
         let health = Arc::new(HealthState::default());
         let pullpiri = config.pullpiri.enabled.then(|| Arc::clone(&dispatcher) as _);
@@ -201,6 +213,7 @@ impl Daemon {
             hub,
             reporter,
             restarts,
+            core_watch,
             overruns,
             dispatcher,
             teller,

@@ -106,6 +106,8 @@ error_codes! {
     NameTaken = "NAME_TAKEN",
     /// The workload's state does not allow the verb.
     InvalidState = "INVALID_STATE",
+    /// CPUs that a workload asks for alone cannot be had.
+    CoresTaken = "CORES_TAKEN",
     /// The workload runs from another document.
     WorkloadDiffers = "WORKLOAD_DIFFERS",
     /// A policy rule refuses the action.

@@ -11,7 +11,7 @@ use super::recovery::{LOOK_AGAIN, to_look_at_again};
 use super::successor::{Successor, is_recorded, scaled};
 use super::target::Loaded;
 use super::undo::Undo;
-use super::{Context, Recovery, realtime};
+use super::{Context, Recovery, cores, realtime};
 use crate::error::{Error, ErrorCode};
 use crate::model::action::{ActionRequest, ActionState, Outcome, StepState, Verb, Warning};
 use crate::model::plan::{Plan, StepOp};
@@ -43,15 +43,21 @@ impl Conclusion<'_> {
             self.tell_unchanged_ids(outcome);
             self.note_success(&failing, &mut changes, outcome);
         }
-        if outcome.state == ActionState::Succeeded {
+        let (keeper, has_succeeded) = (&self.pipeline.ports().cores, outcome.state == ActionState::Succeeded);
+        let has_failed = |name: &str| !has_succeeded && (!is_partial || failing.contains_key(name));
+        if has_succeeded {
+            cores::conclude(keeper, &intent, has_failed, false, &mut changes);
             return changes;
         }
+        let mut is_open = false;
         if self.request.verb.is_undone() {
-            let alone = if is_partial { failing.into_keys().collect() } else { BTreeSet::new() };
-            self.take_back(Intent { undone_alone: alone, ..intent }, &unreached, &mut changes, outcome, context);
+            let alone = if is_partial { failing.keys().cloned().collect() } else { BTreeSet::new() };
+            let intent = Intent { undone_alone: alone, ..intent.clone() };
+            is_open = self.take_back(intent, &unreached, &mut changes, outcome, context);
         } else {
             outcome.left = left_of(outcome);
         }
+        cores::conclude(keeper, &intent, has_failed, is_open, &mut changes);
         changes
     }
 
@@ -100,6 +106,7 @@ impl Conclusion<'_> {
         outcome.failure = Some(failure_of(&Error { message, ..first.clone() }));
     }
 
+    /// Gives whether something is still to be looked at.
     fn take_back(
         &self,
         intent: Intent,
@@ -107,7 +114,7 @@ impl Conclusion<'_> {
         changes: &mut Changes,
         outcome: &mut Outcome,
         context: &Context,
-    ) {
+    ) -> bool {
         let is_cut_off = makes_something_that_failed(&intent.plan, outcome);
         context.reporter.state(ActionState::Undoing);
         let settings = self.pipeline.ports().settings.get();
@@ -133,6 +140,7 @@ impl Conclusion<'_> {
             let tries = if undone.retry { 0 } else { LOOK_AGAIN };
             self.pipeline.add_repair(Recovery { intent, is_repair: true, tries });
         }
+        undone.retry || is_cut_off
     }
 
     /// What a success changes in the store.

@@ -27,6 +27,7 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("", "name", "metadata.name"),
     ("", "engine", "metadata.annotations.actioncontroller.io/runtime"),
     ("", "engine_required", "metadata.annotations.actioncontroller.io/engine-policy"),
+    ("", "cores", "metadata.annotations.actioncontroller.io/exclusive-cpus"),
     ("", "format", "kind"),
     ("container", "pull", "imagePullPolicy"),
     ("container", "working_dir", "workingDir"),

@@ -17,6 +17,7 @@ use crate::clock::Deadline;
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::model::action::{StepResult, StepState};
 use crate::model::plan::{Plan, StepOp};
+use crate::realtime::keeper::CoreKeeper;
 use crate::runtime::adapter::{Call, ProgressSink};
 
 /// Steps of one action that run at the same time, at most: each is a thread and a call to the engine.
@@ -37,6 +38,8 @@ pub struct Execution<'a> {
     pub engines: &'a Engines,
     /// Other nodes, the scheduler, stored documents.
     pub outside: &'a Outside,
+    /// CPUs that workloads have alone.
+    pub cores: &'a CoreKeeper,
     /// The workloads' descriptions.
     pub drawings: &'a Drawings<'a>,
     /// The action's time.
@@ -145,8 +148,15 @@ fn run_step(plan: &Plan, execution: &Execution, group: &CancelToken, index: usiz
         if let Some(done) = reach.run(&step.workload, &step.op) {
             return done;
         }
+        if let StepOp::Pin { container } = &step.op {
+            return steps::pin(execution.cores, &call, drawings, &step.workload, container);
+        }
         let adapter = execution.engines.of(&step.workload)?;
-        steps::run(adapter, &call, execution.drawings, &step.workload, &step.op)
+        let done = steps::run(adapter, &call, drawings, &step.workload, &step.op)?;
+        if let StepOp::Start { container } | StepOp::Wake { container } = &step.op {
+            steps::keep_off(execution.cores, &call, drawings, &step.workload, container);
+        }
+        Ok(done)
     };
     let result = catch_unwind(AssertUnwindSafe(work))
         .unwrap_or_else(|_| Err(Error::internal(format!("the step '{}' panicked", step.title()))));
@@ -339,6 +349,7 @@ mod tests {
     use crate::action::recovery::Silent;
     use crate::model::action::{ActionState, Verb};
     use crate::model::plan::{Step, StepOp};
+    use crate::realtime::cores::CorePolicy;
     use crate::runtime::sim::SimRuntime;
     use crate::runtime::sim::config::{SimConfig, SimFault, SimOp};
     use crate::storage::documents::Documents;
@@ -391,12 +402,14 @@ mod tests {
             let spec = bundle.expand(&options).unwrap().workloads.remove(0);
             let specs = BTreeMap::from([("w".to_owned(), (spec, String::new()))]);
             let records = Records::new(Arc::new(MemoryStore::new()));
-            let outside = Outside::none(Documents::own(records));
+            let outside = Outside::none(Documents::own(records.clone()));
+            let cores = CoreKeeper::of_this_machine(CorePolicy::default(), &Arc::default(), &records, "n");
             execute(
                 plan,
                 &Execution {
                     engines: &engines,
                     outside: &outside,
+                    cores: &cores,
                     drawings: &Drawings {
                         specs,
                         before: BTreeMap::new(),

@@ -3,8 +3,9 @@
 //! 1. `target`: the documents are read, or looked up by name; the workloads that the action concerns are known then.
 //! 2. The dispatcher claims those workloads; from here on no other action touches them.
 //! 3. `validation` and the policy gate: refused before any effect, or not at all.
-//! 4. `observe`: what is recorded, what the engine has. `plan`: the steps between that and what is asked; pure.
-//! 5. The intent is recorded, durably. A stop, kill, remove or terminate goes on without.
+//! 4. `observe`: what is recorded, what the engine has. `plan`: the steps between that and what is asked; pure. `cores`:
+//!    CPUs that are asked for alone can be had.
+//! 5. The intent is recorded, durably, and the CPUs taken with it. A stop, kill, remove or terminate goes on without.
 //! 6. `executor`: the steps, independent ones side by side. A failure is undone in reverse by `undo`, except for the
 //!    four that end things.
 //! 7. The outcome is recorded with what changed, and given back. What could not be recorded waits in `unrecorded`,
@@ -15,6 +16,7 @@
 pub mod batch;
 pub mod blueprint;
 mod conclusion;
+mod cores;
 pub mod difference;
 pub mod executor;
 mod observe;
@@ -52,6 +54,7 @@ use crate::manifest::{Limits, Schedules};
 use crate::model::action::{ActionRequest, ActionState, Outcome, StepResult, Verb};
 use crate::model::plan::Plan;
 use crate::policy::{PolicyGate, WorkloadRuling};
+use crate::realtime::keeper::CoreKeeper;
 use crate::runtime::adapter::{RtResult, RuntimeAdapter, RuntimeError};
 use crate::runtime::registry::EngineRegistry;
 use crate::security::ceiling::Ceiling;
@@ -142,6 +145,8 @@ pub struct Ports {
     pub settings: Arc<SettingsCell>,
     /// Other nodes, the scheduler, stored documents.
     pub outside: Outside,
+    /// CPUs that workloads have alone.
+    pub cores: Arc<CoreKeeper>,
     /// Where outcomes go that a shared store gets.
     pub outbox: Option<Arc<Outbox>>,
 }

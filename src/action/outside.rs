@@ -76,7 +76,8 @@ impl Reach<'_> {
             | StepOp::StopPod { .. }
             | StepOp::RemovePod { .. }
             | StepOp::RemoveVolume { .. }
-            | StepOp::RemoveNetwork { .. } => None,
+            | StepOp::RemoveNetwork { .. }
+            | StepOp::Pin { .. } => None,
         }
     }
 

@@ -14,7 +14,7 @@ use super::plan::Asked;
 use super::steps::Drawings;
 use super::target::{self, Loaded};
 use super::unrecorded::Unrecorded;
-use super::{Act, Context, Engines, Ports, Recovered, Recovery, plan, realtime, recovery, scenario, verdict};
+use super::{Act, Context, Engines, Ports, Recovered, Recovery, cores, plan, realtime, recovery, scenario, verdict};
 use crate::cancel::CancelToken;
 use crate::clock::Deadline;
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
@@ -47,6 +47,8 @@ pub(super) struct Prepared {
     pub views: Vec<plan::View>,
     /// Of each workload whose record was read.
     pub revisions: Vec<(String, u64)>,
+    /// The CPUs that are asked for.
+    pub cores: cores::Asked,
     /// Of a partial action: the workloads that cannot be, with the reason.
     pub failed: BTreeMap<String, Error>,
     /// What the caller should know.
@@ -106,15 +108,31 @@ impl Pipeline {
             revisions.extend(record_revision.map(|revision| (name.clone(), revision)));
             views.push(view);
         }
-        let plan = plan::plan(&asked, &engines.names(), &views)?;
+        let mut plan = plan::plan(&asked, &engines.names(), &views)?;
+        let of = |plan: &Plan, views: &[plan::View]| match plan.steps.is_empty() {
+            true => Vec::new(),
+            false => cores::asked(request.verb, views),
+        };
+        let refused = cores::check(&self.ports.cores, &of(&plan, &views))?;
+        if let Some((_, refusal)) = refused.iter().next().filter(|_| !request.parameters.partial) {
+            return Err(refusal.clone());
+        }
+        if !refused.is_empty() {
+            views.retain(|view| !refused.contains_key(&view.name));
+            revisions.retain(|(workload, _)| !refused.contains_key(workload));
+            failed.extend(refused);
+            plan = plan::plan(&asked, &engines.names(), &views)?;
+        }
+        let cores = of(&plan, &views);
         realtime::look(&self.ports, request, loaded, &plan, observer.deadline)?;
-        Ok(Prepared { plan, engines, engine_reason: reasons.join(","), views, revisions, failed, warnings })
+        Ok(Prepared { plan, engines, engine_reason: reasons.join(","), views, revisions, cores, failed, warnings })
     }
 
     fn intent(&self, request: &ActionRequest, loaded: &Loaded, prepared: &Prepared, accepted_ms: u64) -> Intent {
         let mut intent = Intent {
             request: request.clone(),
             plan: prepared.plan.clone(),
+            cores: BTreeMap::new(),
             specs: BTreeMap::new(),
             before: BTreeMap::new(),
             engines: prepared.engines.by_workload(),
@@ -142,24 +160,26 @@ impl Pipeline {
         intent
     }
 
-    /// Records the intent; what ends things goes on without, with a warning.
-    fn record_intent(&self, intent: &Intent, revisions: &[(String, u64)], outcome: &mut Outcome) -> Result<()> {
-        let write = || -> std::result::Result<(), StoreError> {
-            let mut changes = Changes::new();
-            for (workload, revision) in revisions {
+    /// Records the intent and takes the CPUs that are asked for; what ends things goes on without, with a warning.
+    fn record_intent(&self, intent: &mut Intent, prepared: &Prepared, outcome: &mut Outcome) -> Result<()> {
+        let (verb, action_id) = (intent.request.verb, intent.request.id.clone());
+        let write = |mut changes: Changes, cores| -> std::result::Result<(), StoreError> {
+            for (workload, revision) in &prepared.revisions {
                 changes.compare_workload(workload, *revision);
             }
+            intent.cores = cores;
             changes.put_intent(intent)?;
             self.ports.records.commit(changes, Deadline::after(STORE_BUDGET))
         };
-        match write() {
+        let by = (action_id.as_str(), self.ports.clock.now_ms());
+        match cores::take(&self.ports.cores, &prepared.cores, by, write) {
             Ok(()) => Ok(()),
-            Err(error) if intent.request.verb.lane() == Lane::Urgent => {
+            Err(error) if verb.lane() == Lane::Urgent => {
                 let message = format!("the intent was not recorded: {error}");
                 outcome.warnings.push(Warning::new("", 0, message));
                 Ok(())
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         }
     }
 
@@ -171,6 +191,7 @@ impl Pipeline {
         let execution = Execution {
             engines: &prepared.engines,
             outside: &self.ports.outside,
+            cores: &self.ports.cores,
             drawings: &drawings,
             deadline: context.deadline,
             cancel: context.cancel,
@@ -186,14 +207,14 @@ impl Pipeline {
         outcome.engine_reason.clone_from(&prepared.engine_reason);
         outcome.warnings.extend(prepared.plan.warnings.iter().cloned());
         context.reporter.planned(&prepared.plan);
-        let intent = self.intent(request, loaded, prepared, context.accepted_ms);
+        let mut intent = self.intent(request, loaded, prepared, context.accepted_ms);
         if !prepared.plan.steps.is_empty() {
             context.phases.lap(Phase::Plan);
             let has_place = match &self.ports.outbox {
                 Some(outbox) if request.verb.lane() == Lane::Normal => outbox.admit(),
                 Some(_) | None => Ok(()),
             };
-            let recorded = has_place.and_then(|()| self.record_intent(&intent, &prepared.revisions, &mut outcome));
+            let recorded = has_place.and_then(|()| self.record_intent(&mut intent, prepared, &mut outcome));
             if let Err(error) = recorded {
                 context.phases.lap(Phase::Store);
                 outcome.state = ActionState::Refused;
@@ -223,6 +244,7 @@ impl Pipeline {
         outcome.ended_ms = self.ports.clock.now_ms();
         outcome.phases = phases.phases();
         self.store(request, &mut outcome, changes, Deadline::after(STORE_BUDGET));
+        self.ports.cores.nudge_if_noted();
         phases.lap(Phase::Store);
         outcome.phases = phases.phases();
         outcome

@@ -120,6 +120,7 @@ pub fn plan(asked: &Asked<'_>, engine: &str, views: &[View]) -> Result<Plan> {
             }
             (_, Some(node)) => elsewhere::plan(&mut builder, view, verb, node, parameters)?,
         }
+        pin(&mut builder, view, first);
         order.link(&mut builder, view, first);
         if asked.connects {
             connect(&mut builder, first);
@@ -191,7 +192,21 @@ pub(super) fn starts(op: &StepOp) -> bool {
         | StepOp::RemoveNetwork { .. }
         | StepOp::Admit { .. }
         | StepOp::Connect { .. }
-        | StepOp::Place { .. } => false,
+        | StepOp::Place { .. }
+        | StepOp::Pin { .. } => false,
+    }
+}
+
+/// What starts of a workload that has CPUs alone is put on them: `first` is its first step.
+fn pin(builder: &mut Builder, view: &View, first: usize) {
+    if view.spec.as_ref().is_none_or(|spec| spec.cores.is_none()) {
+        return;
+    }
+    for index in first..builder.steps.len() {
+        if let StepOp::Start { container } | StepOp::Wake { container } = &builder.steps[index].op {
+            let container = container.clone();
+            builder.push(StepOp::Pin { container }, &[index]);
+        }
     }
 }
 

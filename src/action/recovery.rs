@@ -13,18 +13,18 @@ use super::executor::{Execution, OnFailure, execute};
 use super::observe::Observer;
 use super::outcome::{blank, failure_of, success, tell_steps};
 use super::pipeline::{Meaning, Pipeline, STORE_BUDGET, fingerprint, success_means};
-use super::steps::Drawings;
+use super::steps::{self, Drawings};
 use super::successor::{Successor, scaled};
 use super::target::{self, Loaded};
 use super::undo::Undo;
-use super::{Context, Engines, Reporter, plan, realtime};
+use super::{Context, Engines, Reporter, cores, plan, realtime};
 use crate::clock::Deadline;
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::model::action::{ActionRequest, ActionState, Outcome, StepResult, StepState, Verb};
 use crate::model::plan::{NodeCommand, Plan, Step, StepOp};
 use crate::model::state::ContainerStatus;
 use crate::model::workload::{WorkloadSpec, labels};
-use crate::runtime::adapter::ContainerInstance;
+use crate::runtime::adapter::{Call, ContainerInstance, NoProgress};
 use crate::storage::StoreError;
 use crate::storage::records::{Changes, Intent, StoredOutcome, WorkloadRecord};
 
@@ -115,6 +115,7 @@ fn try_recover(
         let mut changes = Changes::new();
         changes.delete_repair(&intent.request.id);
         pipeline.ports().records.commit(changes, Deadline::after(STORE_BUDGET))?;
+        pipeline.ports().cores.nudge();
         return Ok(None);
     }
     let verb = intent.request.verb;
@@ -136,7 +137,7 @@ fn try_recover(
         look_again = Some(again);
         Outcome { steps, left, ..ended(pipeline, intent, ActionState::Interrupted, "undone") }
     };
-    store(pipeline, intent, &outcome, changes)?;
+    store(pipeline, intent, &outcome, (changes, look_again.is_some()))?;
     if let Some(intent) = look_again {
         pipeline.add_repair(Recovery { intent, is_repair: true, tries: LOOK_AGAIN });
     }
@@ -219,7 +220,22 @@ fn done(pipeline: &Pipeline, intent: &Intent, context: &Context) -> Result<Optio
     let node = pipeline.ports().settings.get().node.clone();
     let asked = asked(intent, verb, &loaded.target, &node);
     let planned = plan::plan(&plan::Asked { schedule: None, connects: false, ..asked }, "", &views);
-    Ok(planned.is_ok_and(|plan| plan.steps.is_empty()).then_some(views))
+    let is_done = planned.is_ok_and(|plan| plan.steps.is_empty()) && is_pinned(pipeline, intent, &views, context);
+    Ok(is_done.then_some(views))
+}
+
+/// Whether what runs is where its CPUs are, or need not be: between its start and that the daemon may have ended.
+fn is_pinned(pipeline: &Pipeline, intent: &Intent, views: &[plan::View], context: &Context) -> bool {
+    let call = Call { deadline: context.deadline, cancel: context.cancel, progress: &NoProgress };
+    let node = pipeline.ports().settings.get().node.clone();
+    let drawings = Drawings::of_intent(intent, &node);
+    let holding = views.iter().filter(|view| intent.cores.contains_key(&view.name));
+    let mut running =
+        holding.flat_map(|view| view.containers.iter().filter(|c| c.status.is_live()).map(move |c| (view, c)));
+    running.all(|(view, container)| {
+        let pinned = steps::pin(&pipeline.ports().cores, &call, &drawings, &view.name, &container.name);
+        pinned.inspect_err(|error| log::warn!("action '{}' is undone: {error}", intent.request.id)).is_ok()
+    })
 }
 
 /// The intent as it is undone once more: without what other nodes were never asked for or have taken back (`settled`),
@@ -287,6 +303,7 @@ fn finish(pipeline: &Pipeline, intent: &Intent, engines: &Engines, context: &Con
     let execution = Execution {
         engines,
         outside: &pipeline.ports().outside,
+        cores: &pipeline.ports().cores,
         drawings: &Drawings::of_intent(intent, &settings.node),
         deadline: context.deadline,
         cancel: context.cancel,
@@ -332,7 +349,8 @@ fn given_up(pipeline: &Pipeline, intent: &Intent, error: &Error) -> Result<Outco
     outcome.message = format!("what it had begun when the daemon ended stays as it is: {error}");
     outcome.left.push(outcome.message.clone());
     outcome.failure = Some(failure_of(error));
-    store(pipeline, intent, &outcome, Changes::new())?;
+    // Which CPUs that means is decided by what is there.
+    store(pipeline, intent, &outcome, (Changes::new(), true))?;
     Ok(outcome)
 }
 
@@ -415,19 +433,28 @@ fn ended(pipeline: &Pipeline, intent: &Intent, state: ActionState, how: &str) ->
     outcome
 }
 
-fn store(pipeline: &Pipeline, intent: &Intent, outcome: &Outcome, mut changes: Changes) -> Result<()> {
+/// Records how it ended, with `changes`; whether something is still to be undone goes with them.
+fn store(
+    pipeline: &Pipeline,
+    intent: &Intent,
+    outcome: &Outcome,
+    (mut changes, is_open): (Changes, bool),
+) -> Result<()> {
     if outcome.failure.is_none() {
         for workload in intent.existed.keys() {
             record(pipeline, intent, workload, &mut changes)?;
         }
         put_documents(pipeline, intent, &mut changes);
     }
+    let has_failed = outcome.failure.is_some();
+    cores::conclude(&pipeline.ports().cores, intent, |_| has_failed, is_open, &mut changes);
     let stored = StoredOutcome { fingerprint: fingerprint(&intent.request), outcome: outcome.clone() };
     let is_urgent = intent.request.verb.lane() == crate::model::action::Lane::Urgent;
     let outbox = pipeline.ports().outbox.as_ref();
     let _ticket = outbox.map(|outbox| outbox.add(&mut changes, outcome, is_urgent, true)).transpose()?;
     changes.put_outcome(&stored)?;
     pipeline.ports().records.commit(changes, Deadline::after(STORE_BUDGET))?;
+    pipeline.ports().cores.nudge_if_noted();
     Ok(())
 }
 

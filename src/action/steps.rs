@@ -8,12 +8,14 @@ use super::difference::revision;
 use super::plan::pull_policy;
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::hooks;
+use crate::model::cores::CoreRequest;
 use crate::model::plan::{NodeCommand, StepOp};
 use crate::model::pullpiri::NetworkOrder;
 use crate::model::resources::Resources;
 use crate::model::schedule::Schedule;
 use crate::model::state::ContainerStatus;
 use crate::model::workload::{WorkloadSpec, labels};
+use crate::realtime::keeper::CoreKeeper;
 use crate::runtime::adapter::{
     Call, Change, ContainerInstance, RestoreTo, RtResult, RuntimeAdapter, RuntimeError, StopOptions,
 };
@@ -67,6 +69,11 @@ impl<'a> Drawings<'a> {
             NodeCommand::Stop => before.or(now),
             NodeCommand::Start | NodeCommand::Restart => now.or(before),
         }
+    }
+
+    /// The CPUs that a workload asks for.
+    pub fn core_request(&self, workload: &str) -> Option<&CoreRequest> {
+        self.specs.get(workload)?.0.cores.as_ref()
     }
 
     /// The blueprint of a workload.
@@ -152,9 +159,35 @@ pub fn run(
         StepOp::RemovePod { pod } => Ok(adapter.remove_pod(call, pod)?.into()),
         StepOp::RemoveVolume { volume } => Ok(adapter.remove_volume(call, volume)?.into()),
         StepOp::RemoveNetwork { network } => Ok(adapter.remove_network(call, network)?.into()),
-        StepOp::Delegate { .. } | StepOp::Admit { .. } | StepOp::Connect { .. } | StepOp::Place { .. } => {
-            Err(Error::internal(format!("'{}' is no step of an engine", op.word())))
-        }
+        StepOp::Delegate { .. }
+        | StepOp::Admit { .. }
+        | StepOp::Connect { .. }
+        | StepOp::Place { .. }
+        | StepOp::Pin { .. } => Err(Error::internal(format!("'{}' is no step of an engine", op.word()))),
+    }
+}
+
+/// Has a container run on the CPUs that its workload holds, and nobody else there; where that cannot be had and the
+/// document says that it need not be, that is a note.
+pub fn pin(keeper: &CoreKeeper, call: &Call, drawings: &Drawings, workload: &str, container: &str) -> Result<Done> {
+    let note = match keeper.pin(call, workload, container) {
+        Ok(note) => note,
+        Err(error) if drawings.core_request(workload).is_some_and(|cores| cores.best_effort) => error.to_string(),
+        Err(error) => return Err(error),
+    };
+    Ok(Done { changed: true, container_id: None, note })
+}
+
+/// Keeps a container that was started just now off the CPUs that others hold. That it cannot be is told to operators: it
+/// was not what was asked for.
+pub fn keep_off(keeper: &CoreKeeper, call: &Call, drawings: &Drawings, workload: &str, container: &str) {
+    if drawings.core_request(workload).is_some() {
+        // It is pinned by a step of its own.
+        return;
+    }
+    match keeper.sweep(call, [container.to_owned()].into()) {
+        Ok(swept) => swept.log(),
+        Err(error) => crate::limited!(log::Level::Warn, "'{workload}' may run on CPUs that others hold: {error}"),
     }
 }
 

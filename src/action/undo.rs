@@ -223,7 +223,9 @@ impl Undo<'_> {
             | StepOp::Delegate { .. }
             | StepOp::Admit { .. }
             | StepOp::Connect { .. }
-            | StepOp::Place { .. } => Ok(Change::Unchanged),
+            | StepOp::Place { .. }
+            // The ledger is taken back with the outcome, and a container that runs on is looked after then.
+            | StepOp::Pin { .. } => Ok(Change::Unchanged),
         }
     }
 
@@ -386,7 +388,8 @@ fn needs_engine(op: &StepOp) -> bool {
         | StepOp::Delegate { .. }
         | StepOp::Admit { .. }
         | StepOp::Connect { .. }
-        | StepOp::Place { .. } => false,
+        | StepOp::Place { .. }
+        | StepOp::Pin { .. } => false,
         StepOp::EnsureNetwork { .. }
         | StepOp::EnsureVolume { .. }
         | StepOp::EnsurePod { .. }

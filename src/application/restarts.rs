@@ -271,7 +271,8 @@ fn name_of(instance: &ContainerInstance) -> Option<Name> {
     Some((instance.labels.get(labels::WORKLOAD)?.clone(), instance.labels.get(labels::CONTAINER)?.clone()))
 }
 
-fn asks_for_restart(record: &WorkloadRecord, exit_code: Option<i32>) -> bool {
+/// Whether a container of this workload that has ended is started again.
+pub(super) fn asks_for_restart(record: &WorkloadRecord, exit_code: Option<i32>) -> bool {
     let asks = match record.spec.restart_policy {
         RestartPolicy::Always => true,
         RestartPolicy::OnFailure => exit_code != Some(0),

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::runtimes::Runtimes;
 use super::units;
+use crate::model::cores::CpuSet;
 use crate::security::ceiling::Ceiling;
 
 /// All settings. Sections by what they concern.
@@ -33,6 +34,8 @@ pub struct Config {
     pub runtimes: Runtimes,
     /// Checkpoints of containers.
     pub hibernation: Hibernation,
+    /// CPUs that workloads may have alone.
+    pub realtime: Realtime,
     /// The daemon's end.
     pub shutdown: Shutdown,
     /// Where documents and desired state live.
@@ -61,6 +64,7 @@ impl Default for Config {
             limits: Limits::default(),
             runtimes: Runtimes::default(),
             hibernation: Hibernation::default(),
+            realtime: Realtime::default(),
             shutdown: Shutdown::default(),
             store: Store::default(),
             policy: Policy::default(),
@@ -461,6 +465,22 @@ pub struct Hibernation {
     /// How long one restore may take, after which it is ended with all that it has started.
     #[serde(with = "units::duration")]
     pub restore_timeout: Duration,
+}
+
+/// CPUs that workloads may have alone, as lists such as `0-3,6`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Realtime {
+    /// Those of the system: never handed out.
+    pub reserved_cpus: CpuSet,
+    /// Those that are handed out; empty: those that the kernel isolates or, where it isolates none, all.
+    pub isolated_cpus: CpuSet,
+}
+
+impl Default for Realtime {
+    fn default() -> Self {
+        Self { reserved_cpus: CpuSet::from_iter([0]), isolated_cpus: CpuSet::new() }
+    }
 }
 
 impl Default for Hibernation {

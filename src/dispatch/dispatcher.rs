@@ -29,7 +29,8 @@ use crate::clock::{Clock, Deadline};
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::model::action::{ActionRequest, ActionState, Lane, Outcome};
 use crate::networks::NetworkAnswers;
-use crate::runtime::adapter::{ContainerStats, ExecOutcome, LogChunk};
+use crate::realtime::keeper::{CoreKeeper, NodeCores};
+use crate::runtime::adapter::{Call, ContainerStats, ExecOutcome, LogChunk, NoProgress};
 
 /// The time that a short read has.
 const READ_BUDGET: Duration = Duration::from_secs(10);
@@ -89,6 +90,8 @@ pub struct DispatchPorts {
     pub faults: Arc<Faults>,
     /// Where what is said of networks arrives.
     pub networks: Arc<NetworkAnswers>,
+    /// CPUs that workloads have alone.
+    pub cores: Arc<CoreKeeper>,
 }
 
 /// Runs actions and answers questions. Dropping it does not stop it; [`Dispatcher::stop`] does.
@@ -97,6 +100,7 @@ pub struct Dispatcher {
     status: Arc<Status>,
     history: Arc<History>,
     health: Arc<Health>,
+    cores: Arc<CoreKeeper>,
     pub(super) readers: Readers,
     pub(super) triggers: Arc<Triggers>,
     pub(super) told: Option<Told>,
@@ -154,6 +158,7 @@ impl Dispatcher {
             status: ports.status,
             history: ports.history,
             health: ports.health,
+            cores: ports.cores,
             workers,
         })
     }
@@ -456,6 +461,13 @@ impl Service for Dispatcher {
         let (health, serving) = (Arc::clone(&self.health), self.is_serving());
         // On a thread of its own: it has to be told just when every engine's reader hangs.
         self.readers.long(move |_| Ok(health.look(serving)))
+    }
+
+    fn list_cores(&self) -> Later<NodeCores> {
+        let cores = Arc::clone(&self.cores);
+        self.readers.engine(move |token| {
+            cores.look(&Call { deadline: Deadline::after(READ_BUDGET), cancel: token, progress: &NoProgress })
+        })
     }
 
     fn list_workloads(&self, page: PageQuery, package: &str) -> Later<Page<WorkloadView>> {

@@ -54,6 +54,7 @@ pub fn recovery(id: &str, verb: Verb, workload: &str) -> Recovery {
     let intent = Intent {
         request: request(id, verb, workload),
         plan,
+        cores: BTreeMap::new(),
         specs: BTreeMap::new(),
         before: BTreeMap::new(),
         engines: BTreeMap::new(),

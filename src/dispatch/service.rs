@@ -17,6 +17,7 @@ use crate::model::schedule::MissCounts;
 use crate::model::state::WorkloadState;
 use crate::networks::NetworkAnswer;
 use crate::policy::WorkloadRuling;
+use crate::realtime::keeper::NodeCores;
 use crate::runtime::adapter::{Change, ContainerInstance, ContainerStats, ExecOutcome, LimitsInForce, LogChunk};
 use crate::runtime::nodes::{
     InstalledService, ManagerOrder, ServiceFilter, ServiceNodes, ServiceState, UnitFileChange, UnitFilesOrder,
@@ -61,6 +62,9 @@ pub trait Service: Send + Sync {
 
     /// How the node is.
     fn node_health(&self) -> Later<NodeHealth>;
+
+    /// The CPUs of the node, and who has them alone.
+    fn list_cores(&self) -> Later<NodeCores>;
 
     /// Workloads by name, of one Package where `package` is not empty.
     fn list_workloads(&self, page: PageQuery, package: &str) -> Later<Page<WorkloadView>>;

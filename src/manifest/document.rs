@@ -283,6 +283,7 @@ fn over(mut template: Metadata, deployment: Metadata) -> Metadata {
     }
     template.requires_engine |= deployment.requires_engine;
     template.hints.complete(&deployment.hints);
+    template.cores.complete(&deployment.cores);
     if template.networks.is_empty() {
         template.networks = deployment.networks;
     }

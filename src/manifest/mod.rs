@@ -20,6 +20,7 @@ mod bundle;
 mod checks;
 mod compose;
 mod container;
+mod cores;
 mod delegate;
 mod document;
 mod error;

@@ -35,6 +35,7 @@ pub(super) fn workload(name: &str, format: ManifestFormat) -> WorkloadSpec {
         grace_ms: None,
         aliases: Vec::new(),
         depends_on: Vec::new(),
+        cores: None,
         delegate: None,
     }
 }
@@ -71,6 +72,7 @@ pub(super) fn annotate(spec: &mut WorkloadSpec, metadata: Metadata) -> Result<()
         return Err("the document itself says which networks it is in".to_owned());
     }
     metadata.hints.apply(&mut spec.containers)?;
+    spec.cores = metadata.cores.request()?;
     (spec.engine, spec.engine_required) = (metadata.engine, metadata.requires_engine);
     (spec.labels, spec.annotations) = (metadata.labels, metadata.annotations);
     Ok(())

@@ -8,6 +8,7 @@
 //! | `actioncontroller.io/runtime`, `beemesh.io/runtime-engine` | the engine by name |
 //! | `actioncontroller.io/engine-policy` | `require`: that engine or none; `prefer`, the default: another where it cannot |
 //! | `actioncontroller.io/networks` | names of networks with `,` between |
+//! | `actioncontroller.io/exclusive-cpus` and others | CPUs for it alone: the header of `cores` |
 //! | `actioncontroller.io/wake-fallback` | what a wake does whose checkpoint is of no use: `none` or `cold-start` |
 //! | `beemesh.io/resources.cpu`, `beemesh.io/resources.memory` | limits of the one container where it has none of its own |
 //!
@@ -20,7 +21,7 @@ use super::error::{ManifestError, ManifestResult};
 use super::privileges::{self, PodSecurity};
 use super::reader::{Fields, Notes, Place};
 use super::volumes::{self, Volumes};
-use super::{Limits, hints, names, probes};
+use super::{Limits, cores, hints, names, probes};
 use crate::model::text::shown;
 use crate::model::workload::{ContainerSpec, ManifestFormat, NetworkMode, RestartPolicy, WorkloadSpec, labels};
 
@@ -142,13 +143,16 @@ pub(super) struct Metadata {
     pub says_how_to_wake: bool,
     /// Limits by annotations.
     pub hints: hints::Hints,
+    /// CPUs for the workload alone.
+    pub cores: cores::Cores,
 }
 
 impl Metadata {
     /// Whether an annotation says how a workload is to be run.
     pub fn is_of_workload(&self) -> bool {
         let says_engine = !self.engine.is_empty() || self.requires_engine;
-        says_engine || !self.networks.is_empty() || !self.hints.is_empty() || self.says_how_to_wake
+        let says_limits = !self.hints.is_empty() || !self.cores.is_empty();
+        says_engine || says_limits || !self.networks.is_empty() || self.says_how_to_wake
     }
 
     /// Takes an annotation, and what ours mean.
@@ -169,6 +173,7 @@ impl Metadata {
                 };
             }
             hints::CPU | hints::MEMORY => self.hints.read(key, &value)?,
+            cores::CPUS | cores::COUNT | cores::MODE | cores::HIBERNATE => self.cores.read(key, &value)?,
             NETWORKS => self.networks = network_list(&value)?,
             labels::WAKE_FALLBACK => {
                 if !matches!(value.as_str(), "none" | labels::COLD_START) {
@@ -177,7 +182,9 @@ impl Metadata {
                 self.says_how_to_wake = true;
             }
             key if key.starts_with(labels::PREFIX) => {
-                let known = format!("known are {RUNTIME}, {ENGINE_POLICY}, {NETWORKS} and {}", labels::WAKE_FALLBACK);
+                let known =
+                    [RUNTIME, ENGINE_POLICY, NETWORKS, cores::CPUS, cores::COUNT, cores::MODE, cores::HIBERNATE];
+                let known = format!("known are {} and {}", known.join(", "), labels::WAKE_FALLBACK);
                 return Err(format!("annotation '{}' is not known; {known}", shown(key)));
             }
             _ => {}
@@ -255,6 +262,8 @@ pub(super) fn read(
         return Err(place.invalid(message).at("metadata.annotations", place.node.line));
     }
     metadata.hints.apply(&mut containers).map_err(|why| place.invalid(why))?;
+    let cores = metadata.cores.request();
+    let cores = cores.map_err(|why| place.invalid(why).at("metadata.annotations", place.node.line))?;
     if containers.is_empty() {
         return Err(fields
             .require("containers")
@@ -287,6 +296,7 @@ pub(super) fn read(
         grace_ms: grace(&mut fields, format)?,
         aliases: Vec::new(),
         depends_on: Vec::new(),
+        cores,
         delegate: None,
     };
     other_fields(&mut fields, notes)?;

@@ -2,11 +2,13 @@
 //!
 //! The text goes to systemd as it is, so only its form is looked at here, and the section `[X-ActionController]`, which
 //! systemd ignores like every section that begins with `X-`: `Name=` names the workload, `Node=` the node whose systemd
-//! shall run it, and `Transient=` says whether systemd gets it without a file. Source: `systemd.syntax(7)`; `[Container]` and `[Kube]` are Podman's `podman-systemd.unit(5)`.
+//! shall run it, `Transient=` says whether systemd gets it without a file, and `ExclusiveCpus=`, `ExclusiveCpuCount=`,
+//! `CoresMode=` and `HibernateWithCores=` which CPUs it has alone (the header of `cores`). Source: `systemd.syntax(7)`;
+//! `[Container]` and `[Kube]` are Podman's `podman-systemd.unit(5)`.
 
 use super::error::{ManifestError, ManifestErrorKind, ManifestResult};
 use super::reader::Notes;
-use super::{names, plain};
+use super::{cores, names, plain};
 use crate::model::text::shown;
 use crate::model::workload::{ManifestFormat, WorkloadSpec};
 
@@ -18,6 +20,14 @@ const RUN: &[&str] = &["Service", "Container", "Kube"];
 
 /// The container's name within the workload.
 const CONTAINER: &str = "unit";
+
+/// What a unit says of CPUs, each with the annotation that means the same.
+const CORES: &[(&str, &str)] = &[
+    ("ExclusiveCpus", cores::CPUS),
+    ("ExclusiveCpuCount", cores::COUNT),
+    ("CoresMode", cores::MODE),
+    ("HibernateWithCores", cores::HIBERNATE),
+];
 
 /// Whether the text is a unit: what it begins with is the header of a section.
 pub(super) fn is_unit(text: &str) -> bool {
@@ -51,6 +61,8 @@ pub(super) fn read(text: &str, given: &str) -> ManifestResult<(WorkloadSpec, Not
         names::object(&node).map_err(at)?;
         spec.node = node;
     }
+    let cores = unit.cores.request();
+    spec.cores = cores.map_err(|why| invalid(why).at(OWN, unit.cores_line).within("Unit"))?;
     let mut container = plain::container(CONTAINER);
     text.clone_into(&mut container.unit);
     spec.containers = vec![container];
@@ -63,6 +75,8 @@ struct Unit {
     name: Option<(String, u32)>,
     node: Option<(String, u32)>,
     transient: Option<(String, u32)>,
+    cores: cores::Cores,
+    cores_line: u32,
 }
 
 fn invalid(message: impl Into<String>) -> ManifestError {
@@ -138,8 +152,14 @@ fn own(unit: &mut Unit, key: &str, value: &str, line: u32) -> ManifestResult<()>
         "Node" => &mut unit.node,
         "Transient" => &mut unit.transient,
         _ => {
-            let message = format!("'{}' is none of Name, Node and Transient", shown(key));
-            return Err(ManifestError::new(ManifestErrorKind::Unsupported, message).at(path, line));
+            let Some((_, annotation)) = CORES.iter().find(|(name, _)| *name == key) else {
+                let known: Vec<_> =
+                    ["Name", "Node", "Transient"].into_iter().chain(CORES.iter().map(|(name, _)| *name)).collect();
+                let message = format!("'{}' is none of {}", shown(key), known.join(", "));
+                return Err(ManifestError::new(ManifestErrorKind::Unsupported, message).at(path, line));
+            };
+            unit.cores_line = line;
+            return unit.cores.read(annotation, value).map_err(|why| invalid(why).at(path, line));
         }
     };
     if value.is_empty() || value.ends_with('\\') {

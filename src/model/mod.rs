@@ -4,6 +4,7 @@
 //! Stays out: anything generated, anything that reads or writes the outside.
 
 pub mod action;
+pub mod cores;
 pub mod plan;
 pub mod pullpiri;
 pub mod quantity;

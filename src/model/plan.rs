@@ -165,6 +165,11 @@ pub enum StepOp {
         /// The pod by the name that it was started under.
         pod: String,
     },
+    /// Have a container run on the CPUs that its workload has alone, and nobody else there.
+    Pin {
+        /// The container's name.
+        container: String,
+    },
     /// Write into the stored Package that the workload is on this node from now on.
     Place {
         /// The Package.
@@ -204,6 +209,7 @@ impl StepOp {
             Self::Admit { .. } => "admit",
             Self::Connect { .. } => "connect",
             Self::Place { .. } => "place on",
+            Self::Pin { .. } => "pin",
         }
     }
 
@@ -227,6 +233,7 @@ impl StepOp {
             | Self::Hibernate { container }
             | Self::Wake { container }
             | Self::Resize { container, .. }
+            | Self::Pin { container }
             | Self::Remove { container, .. } => container,
         }
     }

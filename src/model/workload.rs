@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::cores::CoreRequest;
 use super::resources::Resources;
 use super::security::SecurityContext;
 
@@ -85,6 +86,9 @@ pub struct WorkloadSpec {
     /// first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<Dependency>,
+    /// CPUs that it has alone while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cores: Option<CoreRequest>,
     /// Of a workload that runs on another node: what that one is given. `None`: it runs on this node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delegate: Option<Delegate>,

@@ -5057,6 +5057,497 @@ impl ::protobuf::Message for DeadlineMisses {
     }
 }
 
+// @@protoc_insertion_point(message:actioncontroller.v1.ListCoresRequest)
+#[derive(PartialEq,Clone,Default,Debug)]
+pub struct ListCoresRequest {
+    // special fields
+    // @@protoc_insertion_point(special_field:actioncontroller.v1.ListCoresRequest.special_fields)
+    pub special_fields: ::protobuf::SpecialFields,
+}
+
+impl<'a> ::std::default::Default for &'a ListCoresRequest {
+    fn default() -> &'a ListCoresRequest {
+        <ListCoresRequest as ::protobuf::Message>::default_instance()
+    }
+}
+
+impl ListCoresRequest {
+    pub fn new() -> ListCoresRequest {
+        ::std::default::Default::default()
+    }
+}
+
+impl ::protobuf::Message for ListCoresRequest {
+    const NAME: &'static str = "ListCoresRequest";
+
+    fn is_initialized(&self) -> bool {
+        true
+    }
+
+    fn merge_from(&mut self, is: &mut ::protobuf::CodedInputStream<'_>) -> ::protobuf::Result<()> {
+        while let Some(tag) = is.read_raw_tag_or_eof()? {
+            match tag {
+                tag => {
+                    ::protobuf::rt::read_unknown_or_skip_group(tag, is, self.special_fields.mut_unknown_fields())?;
+                },
+            };
+        }
+        ::std::result::Result::Ok(())
+    }
+
+    // Compute sizes of nested messages
+    #[allow(unused_variables)]
+    fn compute_size(&self) -> u64 {
+        let mut my_size = 0;
+        my_size += ::protobuf::rt::unknown_fields_size(self.special_fields.unknown_fields());
+        self.special_fields.cached_size().set(my_size as u32);
+        my_size
+    }
+
+    fn write_to_with_cached_sizes(&self, os: &mut ::protobuf::CodedOutputStream<'_>) -> ::protobuf::Result<()> {
+        os.write_unknown_fields(self.special_fields.unknown_fields())?;
+        ::std::result::Result::Ok(())
+    }
+
+    fn special_fields(&self) -> &::protobuf::SpecialFields {
+        &self.special_fields
+    }
+
+    fn mut_special_fields(&mut self) -> &mut ::protobuf::SpecialFields {
+        &mut self.special_fields
+    }
+
+    fn new() -> ListCoresRequest {
+        ListCoresRequest::new()
+    }
+
+    fn clear(&mut self) {
+        self.special_fields.clear();
+    }
+
+    fn default_instance() -> &'static ListCoresRequest {
+        static instance: ListCoresRequest = ListCoresRequest {
+            special_fields: ::protobuf::SpecialFields::new(),
+        };
+        &instance
+    }
+}
+
+// @@protoc_insertion_point(message:actioncontroller.v1.ListCoresResponse)
+#[derive(PartialEq,Clone,Default,Debug)]
+pub struct ListCoresResponse {
+    // message fields
+    // @@protoc_insertion_point(field:actioncontroller.v1.ListCoresResponse.cores)
+    pub cores: ::std::vec::Vec<Core>,
+    // @@protoc_insertion_point(field:actioncontroller.v1.ListCoresResponse.foreign)
+    pub foreign: ::std::vec::Vec<ForeignProcess>,
+    // @@protoc_insertion_point(field:actioncontroller.v1.ListCoresResponse.problems)
+    pub problems: ::std::vec::Vec<::std::string::String>,
+    // special fields
+    // @@protoc_insertion_point(special_field:actioncontroller.v1.ListCoresResponse.special_fields)
+    pub special_fields: ::protobuf::SpecialFields,
+}
+
+impl<'a> ::std::default::Default for &'a ListCoresResponse {
+    fn default() -> &'a ListCoresResponse {
+        <ListCoresResponse as ::protobuf::Message>::default_instance()
+    }
+}
+
+impl ListCoresResponse {
+    pub fn new() -> ListCoresResponse {
+        ::std::default::Default::default()
+    }
+}
+
+impl ::protobuf::Message for ListCoresResponse {
+    const NAME: &'static str = "ListCoresResponse";
+
+    fn is_initialized(&self) -> bool {
+        true
+    }
+
+    fn merge_from(&mut self, is: &mut ::protobuf::CodedInputStream<'_>) -> ::protobuf::Result<()> {
+        while let Some(tag) = is.read_raw_tag_or_eof()? {
+            match tag {
+                10 => {
+                    self.cores.push(is.read_message()?);
+                },
+                18 => {
+                    self.foreign.push(is.read_message()?);
+                },
+                26 => {
+                    self.problems.push(is.read_string()?);
+                },
+                tag => {
+                    ::protobuf::rt::read_unknown_or_skip_group(tag, is, self.special_fields.mut_unknown_fields())?;
+                },
+            };
+        }
+        ::std::result::Result::Ok(())
+    }
+
+    // Compute sizes of nested messages
+    #[allow(unused_variables)]
+    fn compute_size(&self) -> u64 {
+        let mut my_size = 0;
+        for value in &self.cores {
+            let len = value.compute_size();
+            my_size += 1 + ::protobuf::rt::compute_raw_varint64_size(len) + len;
+        };
+        for value in &self.foreign {
+            let len = value.compute_size();
+            my_size += 1 + ::protobuf::rt::compute_raw_varint64_size(len) + len;
+        };
+        for value in &self.problems {
+            my_size += ::protobuf::rt::string_size(3, &value);
+        };
+        my_size += ::protobuf::rt::unknown_fields_size(self.special_fields.unknown_fields());
+        self.special_fields.cached_size().set(my_size as u32);
+        my_size
+    }
+
+    fn write_to_with_cached_sizes(&self, os: &mut ::protobuf::CodedOutputStream<'_>) -> ::protobuf::Result<()> {
+        for v in &self.cores {
+            ::protobuf::rt::write_message_field_with_cached_size(1, v, os)?;
+        };
+        for v in &self.foreign {
+            ::protobuf::rt::write_message_field_with_cached_size(2, v, os)?;
+        };
+        for v in &self.problems {
+            os.write_string(3, &v)?;
+        };
+        os.write_unknown_fields(self.special_fields.unknown_fields())?;
+        ::std::result::Result::Ok(())
+    }
+
+    fn special_fields(&self) -> &::protobuf::SpecialFields {
+        &self.special_fields
+    }
+
+    fn mut_special_fields(&mut self) -> &mut ::protobuf::SpecialFields {
+        &mut self.special_fields
+    }
+
+    fn new() -> ListCoresResponse {
+        ListCoresResponse::new()
+    }
+
+    fn clear(&mut self) {
+        self.cores.clear();
+        self.foreign.clear();
+        self.problems.clear();
+        self.special_fields.clear();
+    }
+
+    fn default_instance() -> &'static ListCoresResponse {
+        static instance: ListCoresResponse = ListCoresResponse {
+            cores: ::std::vec::Vec::new(),
+            foreign: ::std::vec::Vec::new(),
+            problems: ::std::vec::Vec::new(),
+            special_fields: ::protobuf::SpecialFields::new(),
+        };
+        &instance
+    }
+}
+
+// @@protoc_insertion_point(message:actioncontroller.v1.Core)
+#[derive(PartialEq,Clone,Default,Debug)]
+pub struct Core {
+    // message fields
+    // @@protoc_insertion_point(field:actioncontroller.v1.Core.cpu)
+    pub cpu: u32,
+    // @@protoc_insertion_point(field:actioncontroller.v1.Core.numa_node)
+    pub numa_node: u32,
+    // @@protoc_insertion_point(field:actioncontroller.v1.Core.siblings)
+    pub siblings: ::std::string::String,
+    // @@protoc_insertion_point(field:actioncontroller.v1.Core.online)
+    pub online: bool,
+    // @@protoc_insertion_point(field:actioncontroller.v1.Core.isolated)
+    pub isolated: bool,
+    // @@protoc_insertion_point(field:actioncontroller.v1.Core.reserved)
+    pub reserved: bool,
+    // @@protoc_insertion_point(field:actioncontroller.v1.Core.offered)
+    pub offered: bool,
+    // @@protoc_insertion_point(field:actioncontroller.v1.Core.holder)
+    pub holder: ::std::string::String,
+    // special fields
+    // @@protoc_insertion_point(special_field:actioncontroller.v1.Core.special_fields)
+    pub special_fields: ::protobuf::SpecialFields,
+}
+
+impl<'a> ::std::default::Default for &'a Core {
+    fn default() -> &'a Core {
+        <Core as ::protobuf::Message>::default_instance()
+    }
+}
+
+impl Core {
+    pub fn new() -> Core {
+        ::std::default::Default::default()
+    }
+}
+
+impl ::protobuf::Message for Core {
+    const NAME: &'static str = "Core";
+
+    fn is_initialized(&self) -> bool {
+        true
+    }
+
+    fn merge_from(&mut self, is: &mut ::protobuf::CodedInputStream<'_>) -> ::protobuf::Result<()> {
+        while let Some(tag) = is.read_raw_tag_or_eof()? {
+            match tag {
+                8 => {
+                    self.cpu = is.read_uint32()?;
+                },
+                16 => {
+                    self.numa_node = is.read_uint32()?;
+                },
+                26 => {
+                    self.siblings = is.read_string()?;
+                },
+                32 => {
+                    self.online = is.read_bool()?;
+                },
+                40 => {
+                    self.isolated = is.read_bool()?;
+                },
+                48 => {
+                    self.reserved = is.read_bool()?;
+                },
+                56 => {
+                    self.offered = is.read_bool()?;
+                },
+                66 => {
+                    self.holder = is.read_string()?;
+                },
+                tag => {
+                    ::protobuf::rt::read_unknown_or_skip_group(tag, is, self.special_fields.mut_unknown_fields())?;
+                },
+            };
+        }
+        ::std::result::Result::Ok(())
+    }
+
+    // Compute sizes of nested messages
+    #[allow(unused_variables)]
+    fn compute_size(&self) -> u64 {
+        let mut my_size = 0;
+        if self.cpu != 0 {
+            my_size += ::protobuf::rt::uint32_size(1, self.cpu);
+        }
+        if self.numa_node != 0 {
+            my_size += ::protobuf::rt::uint32_size(2, self.numa_node);
+        }
+        if !self.siblings.is_empty() {
+            my_size += ::protobuf::rt::string_size(3, &self.siblings);
+        }
+        if self.online != false {
+            my_size += 1 + 1;
+        }
+        if self.isolated != false {
+            my_size += 1 + 1;
+        }
+        if self.reserved != false {
+            my_size += 1 + 1;
+        }
+        if self.offered != false {
+            my_size += 1 + 1;
+        }
+        if !self.holder.is_empty() {
+            my_size += ::protobuf::rt::string_size(8, &self.holder);
+        }
+        my_size += ::protobuf::rt::unknown_fields_size(self.special_fields.unknown_fields());
+        self.special_fields.cached_size().set(my_size as u32);
+        my_size
+    }
+
+    fn write_to_with_cached_sizes(&self, os: &mut ::protobuf::CodedOutputStream<'_>) -> ::protobuf::Result<()> {
+        if self.cpu != 0 {
+            os.write_uint32(1, self.cpu)?;
+        }
+        if self.numa_node != 0 {
+            os.write_uint32(2, self.numa_node)?;
+        }
+        if !self.siblings.is_empty() {
+            os.write_string(3, &self.siblings)?;
+        }
+        if self.online != false {
+            os.write_bool(4, self.online)?;
+        }
+        if self.isolated != false {
+            os.write_bool(5, self.isolated)?;
+        }
+        if self.reserved != false {
+            os.write_bool(6, self.reserved)?;
+        }
+        if self.offered != false {
+            os.write_bool(7, self.offered)?;
+        }
+        if !self.holder.is_empty() {
+            os.write_string(8, &self.holder)?;
+        }
+        os.write_unknown_fields(self.special_fields.unknown_fields())?;
+        ::std::result::Result::Ok(())
+    }
+
+    fn special_fields(&self) -> &::protobuf::SpecialFields {
+        &self.special_fields
+    }
+
+    fn mut_special_fields(&mut self) -> &mut ::protobuf::SpecialFields {
+        &mut self.special_fields
+    }
+
+    fn new() -> Core {
+        Core::new()
+    }
+
+    fn clear(&mut self) {
+        self.cpu = 0;
+        self.numa_node = 0;
+        self.siblings.clear();
+        self.online = false;
+        self.isolated = false;
+        self.reserved = false;
+        self.offered = false;
+        self.holder.clear();
+        self.special_fields.clear();
+    }
+
+    fn default_instance() -> &'static Core {
+        static instance: Core = Core {
+            cpu: 0,
+            numa_node: 0,
+            siblings: ::std::string::String::new(),
+            online: false,
+            isolated: false,
+            reserved: false,
+            offered: false,
+            holder: ::std::string::String::new(),
+            special_fields: ::protobuf::SpecialFields::new(),
+        };
+        &instance
+    }
+}
+
+// @@protoc_insertion_point(message:actioncontroller.v1.ForeignProcess)
+#[derive(PartialEq,Clone,Default,Debug)]
+pub struct ForeignProcess {
+    // message fields
+    // @@protoc_insertion_point(field:actioncontroller.v1.ForeignProcess.pid)
+    pub pid: i32,
+    // @@protoc_insertion_point(field:actioncontroller.v1.ForeignProcess.name)
+    pub name: ::std::string::String,
+    // @@protoc_insertion_point(field:actioncontroller.v1.ForeignProcess.cpus)
+    pub cpus: ::std::string::String,
+    // special fields
+    // @@protoc_insertion_point(special_field:actioncontroller.v1.ForeignProcess.special_fields)
+    pub special_fields: ::protobuf::SpecialFields,
+}
+
+impl<'a> ::std::default::Default for &'a ForeignProcess {
+    fn default() -> &'a ForeignProcess {
+        <ForeignProcess as ::protobuf::Message>::default_instance()
+    }
+}
+
+impl ForeignProcess {
+    pub fn new() -> ForeignProcess {
+        ::std::default::Default::default()
+    }
+}
+
+impl ::protobuf::Message for ForeignProcess {
+    const NAME: &'static str = "ForeignProcess";
+
+    fn is_initialized(&self) -> bool {
+        true
+    }
+
+    fn merge_from(&mut self, is: &mut ::protobuf::CodedInputStream<'_>) -> ::protobuf::Result<()> {
+        while let Some(tag) = is.read_raw_tag_or_eof()? {
+            match tag {
+                8 => {
+                    self.pid = is.read_int32()?;
+                },
+                18 => {
+                    self.name = is.read_string()?;
+                },
+                26 => {
+                    self.cpus = is.read_string()?;
+                },
+                tag => {
+                    ::protobuf::rt::read_unknown_or_skip_group(tag, is, self.special_fields.mut_unknown_fields())?;
+                },
+            };
+        }
+        ::std::result::Result::Ok(())
+    }
+
+    // Compute sizes of nested messages
+    #[allow(unused_variables)]
+    fn compute_size(&self) -> u64 {
+        let mut my_size = 0;
+        if self.pid != 0 {
+            my_size += ::protobuf::rt::int32_size(1, self.pid);
+        }
+        if !self.name.is_empty() {
+            my_size += ::protobuf::rt::string_size(2, &self.name);
+        }
+        if !self.cpus.is_empty() {
+            my_size += ::protobuf::rt::string_size(3, &self.cpus);
+        }
+        my_size += ::protobuf::rt::unknown_fields_size(self.special_fields.unknown_fields());
+        self.special_fields.cached_size().set(my_size as u32);
+        my_size
+    }
+
+    fn write_to_with_cached_sizes(&self, os: &mut ::protobuf::CodedOutputStream<'_>) -> ::protobuf::Result<()> {
+        if self.pid != 0 {
+            os.write_int32(1, self.pid)?;
+        }
+        if !self.name.is_empty() {
+            os.write_string(2, &self.name)?;
+        }
+        if !self.cpus.is_empty() {
+            os.write_string(3, &self.cpus)?;
+        }
+        os.write_unknown_fields(self.special_fields.unknown_fields())?;
+        ::std::result::Result::Ok(())
+    }
+
+    fn special_fields(&self) -> &::protobuf::SpecialFields {
+        &self.special_fields
+    }
+
+    fn mut_special_fields(&mut self) -> &mut ::protobuf::SpecialFields {
+        &mut self.special_fields
+    }
+
+    fn new() -> ForeignProcess {
+        ForeignProcess::new()
+    }
+
+    fn clear(&mut self) {
+        self.pid = 0;
+        self.name.clear();
+        self.cpus.clear();
+        self.special_fields.clear();
+    }
+
+    fn default_instance() -> &'static ForeignProcess {
+        static instance: ForeignProcess = ForeignProcess {
+            pid: 0,
+            name: ::std::string::String::new(),
+            cpus: ::std::string::String::new(),
+            special_fields: ::protobuf::SpecialFields::new(),
+        };
+        &instance
+    }
+}
+
 #[derive(Clone,Copy,PartialEq,Eq,Debug,Hash)]
 // @@protoc_insertion_point(enum:actioncontroller.v1.Verb)
 pub enum Verb {

@@ -67,6 +67,13 @@ pub const ACTION_CONTROLLER_NODE_HEALTH: ::grpcio::Method<super::actions::NodeHe
     resp_mar: ::grpcio::Marshaller { ser: ::grpcio::pb_ser, de: ::grpcio::pb_de },
 };
 
+pub const ACTION_CONTROLLER_LIST_CORES: ::grpcio::Method<super::actions::ListCoresRequest, super::actions::ListCoresResponse> = ::grpcio::Method {
+    ty: ::grpcio::MethodType::Unary,
+    name: "/actioncontroller.v1.ActionController/ListCores",
+    req_mar: ::grpcio::Marshaller { ser: ::grpcio::pb_ser, de: ::grpcio::pb_de },
+    resp_mar: ::grpcio::Marshaller { ser: ::grpcio::pb_ser, de: ::grpcio::pb_de },
+};
+
 /// To be kept while its calls are under way: a channel that goes ends those that have not connected yet.
 #[derive(Clone)]
 pub struct ActionControllerClient {
@@ -145,6 +152,14 @@ impl ActionControllerClient {
     pub fn node_health_async(&self, request: &super::actions::NodeHealthRequest, options: ::grpcio::CallOption) -> ::grpcio::Result<::grpcio::ClientUnaryReceiver<super::actions::NodeHealthResponse>> {
         self.client.unary_call_async(&ACTION_CONTROLLER_NODE_HEALTH, request, options)
     }
+
+    pub fn list_cores(&self, request: &super::actions::ListCoresRequest, options: ::grpcio::CallOption) -> ::grpcio::Result<super::actions::ListCoresResponse> {
+        self.client.unary_call(&ACTION_CONTROLLER_LIST_CORES, request, options)
+    }
+
+    pub fn list_cores_async(&self, request: &super::actions::ListCoresRequest, options: ::grpcio::CallOption) -> ::grpcio::Result<::grpcio::ClientUnaryReceiver<super::actions::ListCoresResponse>> {
+        self.client.unary_call_async(&ACTION_CONTROLLER_LIST_CORES, request, options)
+    }
 }
 
 pub trait ActionController {
@@ -157,6 +172,7 @@ pub trait ActionController {
     fn plan(&self, context: ::grpcio::RpcContext<'_>, request: super::actions::PlanRequest, sink: ::grpcio::UnarySink<super::actions::PlanResponse>);
     fn check_policy(&self, context: ::grpcio::RpcContext<'_>, request: super::actions::CheckPolicyRequest, sink: ::grpcio::UnarySink<super::actions::CheckPolicyResponse>);
     fn node_health(&self, context: ::grpcio::RpcContext<'_>, request: super::actions::NodeHealthRequest, sink: ::grpcio::UnarySink<super::actions::NodeHealthResponse>);
+    fn list_cores(&self, context: ::grpcio::RpcContext<'_>, request: super::actions::ListCoresRequest, sink: ::grpcio::UnarySink<super::actions::ListCoresResponse>);
 }
 
 pub fn create_action_controller<S: ActionController + Send + Clone + 'static>(service: S) -> ::grpcio::Service {
@@ -179,5 +195,7 @@ pub fn create_action_controller<S: ActionController + Send + Clone + 'static>(se
     builder = builder.add_unary_handler(&ACTION_CONTROLLER_CHECK_POLICY, move |context, request, sink| instance.check_policy(context, request, sink));
     let instance = service.clone();
     builder = builder.add_unary_handler(&ACTION_CONTROLLER_NODE_HEALTH, move |context, request, sink| instance.node_health(context, request, sink));
+    let instance = service.clone();
+    builder = builder.add_unary_handler(&ACTION_CONTROLLER_LIST_CORES, move |context, request, sink| instance.list_cores(context, request, sink));
     builder.build()
 }

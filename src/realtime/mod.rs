@@ -1,11 +1,21 @@
 //! Real time: the port [`RealtimeScheduler`] by which the tasks of a Schedule are admitted before their workloads start,
-//! the [`Desk`] in front of it, and the test that tasks have to pass before it is asked.
+//! the [`Desk`] in front of it, the test that tasks have to pass before it is asked, and CPUs that one workload has alone.
 //!
-//! Enters: who admits and schedules real-time tasks, and what it holds. Stays out: documents (`manifest`) and the wire
-//! (`grpc::client`).
+//! CPUs, from the bottom: [`topology`] is what the kernel tells, [`cores`] the ledger's rules, `census` who runs where,
+//! [`confine`] what is done about it, and [`keeper`] all of these with the store and the engines.
+//!
+//! Enters: who admits and schedules real-time tasks and what it holds, who may run on which CPU. Stays out: documents
+//! (`manifest`) and the wire (`grpc::client`).
 
 pub mod admission;
+mod census;
+pub mod confine;
+pub mod cores;
 mod desk;
+#[cfg(test)]
+pub(crate) mod fake;
+pub mod keeper;
+pub mod topology;
 
 pub use admission::Inadmissible;
 pub use desk::{Admission, Desk, Rules};

@@ -13,6 +13,9 @@
 //! | `owed/{number, 20 digits}` | the id of an ended action whose outcome is delivered from the action log |
 //! | `delivered` | the number of what was delivered last |
 //! | `copied` | whether the copies are all that the shared store has |
+//! | `core/{workload}` | JSON of `model::cores::Holding`: the CPUs that it has alone |
+//! | `cores` | the id of the action that last took CPUs: what takes and frees compares its revision |
+//! | `withheld` | the list of CPUs that others are kept off, and may not have been given back |
 //! | `misses` | JSON of `misses::MissesDocument` |
 //! | `held` | JSON of `held::Held`: what the scheduler of real-time tasks has |
 //! | `instance` | this daemon's own name, the same over its restarts |
@@ -32,6 +35,12 @@ pub const OWED: &str = "owed/";
 pub const DELIVERED: &str = "delivered";
 /// Whether the copies are all that the shared store has.
 pub const COPIED: &str = "copied";
+/// Every holding of CPUs.
+pub const HOLDINGS: &str = "core/";
+/// Compared by whoever takes or frees CPUs.
+pub const CORES: &str = "cores";
+/// CPUs that others are kept off.
+pub const WITHHELD: &str = "withheld";
 /// Missed deadlines of real-time tasks.
 pub const MISSES: &str = "misses";
 /// What the scheduler of real-time tasks has.
@@ -87,6 +96,11 @@ pub fn published(shared_key: &str) -> String {
 /// The key of a workload.
 pub fn workload(name: &str) -> String {
     format!("{WORKLOADS}{name}")
+}
+
+/// The key of the CPUs that a workload holds.
+pub fn holding(workload: &str) -> String {
+    format!("{HOLDINGS}{workload}")
 }
 
 /// The key of an action under way.

@@ -5,6 +5,7 @@
 //! implements the port and passes the suite in `tests/it/storage.rs`; nothing else in the program knows which one runs.
 
 pub mod copies;
+pub mod cores;
 pub mod documents;
 pub mod embedded;
 pub mod etcd;

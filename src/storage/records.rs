@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{Batch, Entry, StateStore, StoreError, StoreStats, keys};
 use crate::clock::Deadline;
 use crate::model::action::{ActionRequest, Outcome};
+use crate::model::cores::CpuSet;
 use crate::model::plan::Plan;
 use crate::model::pullpiri::NetworkOrder;
 use crate::model::resources::Resources;
@@ -93,6 +94,9 @@ pub struct Intent {
     pub request: ActionRequest,
     /// What it does.
     pub plan: Plan,
+    /// The CPUs that its workloads hold alone while it runs, by workload.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub cores: BTreeMap<String, CpuSet>,
     /// The workloads as they will be, for a verb that makes or changes them.
     pub specs: BTreeMap<String, WorkloadSpec>,
     /// The records as they were before; absent ones were unknown.
@@ -241,6 +245,11 @@ impl Records {
         Ok(self.store.get(key, deadline)?.map(|entry| entry.value))
     }
 
+    /// The revision of a key; 0 where it is absent.
+    pub(super) fn revision(&self, key: &str, deadline: Deadline) -> Result<u64, StoreError> {
+        Ok(self.store.get(key, deadline)?.map_or(0, |entry| entry.revision))
+    }
+
     /// Applies changes, see [`Changes`].
     pub fn commit(&self, changes: Changes, deadline: Deadline) -> Result<(), StoreError> {
         self.store.commit(changes.batch, deadline)
@@ -256,7 +265,7 @@ impl Records {
         self.store.stats()
     }
 
-    fn walk<T: DeserializeOwned>(&self, prefix: &str, deadline: Deadline) -> Result<Walked<T>, StoreError> {
+    pub(super) fn walk<T: DeserializeOwned>(&self, prefix: &str, deadline: Deadline) -> Result<Walked<T>, StoreError> {
         let mut all = Walked { whole: Vec::new(), damaged: Vec::new() };
         let mut after = String::new();
         loop {
@@ -347,7 +356,17 @@ impl Changes {
         self.batch.put.push((key, value));
     }
 
-    fn put<T: Serialize>(&mut self, key: String, value: &T) -> Result<(), StoreError> {
+    /// Deletes a key that belongs to another part of this room.
+    pub(super) fn delete_raw(&mut self, key: String) {
+        self.batch.delete.push(key);
+    }
+
+    /// Fails the whole if the revision of a key that belongs to another part of this room is not this; 0: absent.
+    pub(super) fn compare_raw(&mut self, key: String, revision: u64) {
+        self.batch.compare.push((key, revision));
+    }
+
+    pub(super) fn put<T: Serialize>(&mut self, key: String, value: &T) -> Result<(), StoreError> {
         let bytes = serde_json::to_vec(value)
             .map_err(|error| StoreError::Damaged { key: key.clone(), reason: error.to_string() })?;
         self.batch.put.push((key, bytes));
@@ -406,6 +425,7 @@ mod tests {
         Intent {
             request,
             plan,
+            cores: BTreeMap::new(),
             specs,
             before,
             engines: BTreeMap::new(),

@@ -11,6 +11,7 @@ mod codegen;
 mod compose;
 mod conformance;
 mod containerd;
+mod cores;
 mod daemon;
 mod dispatch;
 mod docker;

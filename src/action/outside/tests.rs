@@ -15,6 +15,8 @@ use crate::model::action::{ActionState, Outcome, Parameters, StepResult, StepSta
 use crate::model::schedule::Schedule;
 use crate::nodes::NodeError;
 use crate::policy::builtin::BuiltinPolicy;
+use crate::realtime::cores::CorePolicy;
+use crate::realtime::keeper::CoreKeeper;
 use crate::realtime::{AdmissionError, RealtimeScheduler, Rules};
 use crate::runtime::registry::EngineRegistry;
 use crate::runtime::sim::SimRuntime;
@@ -124,13 +126,15 @@ fn rig_with(change: impl FnOnce(&mut Settings)) -> Rig {
         networks: None,
         documents: Arc::new(Documents::own(records.clone())),
     };
+    let engines = Arc::new(engines);
     let pipeline = Pipeline::new(Ports {
-        engines: Arc::new(engines),
+        engines: Arc::clone(&engines),
         records: records.clone(),
         policy: Arc::new(BuiltinPolicy::load(&[]).unwrap()),
         clock: Arc::new(SystemClock),
         settings: Arc::new(SettingsCell::new(settings)),
         outside,
+        cores: CoreKeeper::of_this_machine(CorePolicy::default(), &engines, &records, OWN),
         outbox: None,
     });
     Rig { nodes, scheduler, records, pipeline }

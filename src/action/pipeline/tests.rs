@@ -11,6 +11,8 @@ use crate::clock::SystemClock;
 use crate::manifest::Limits;
 use crate::model::action::{Parameters, StepResult, StepState};
 use crate::policy::builtin::BuiltinPolicy;
+use crate::realtime::cores::CorePolicy;
+use crate::realtime::keeper::CoreKeeper;
 use crate::runtime::adapter::{Call, Change, ListFilter, NoProgress, RuntimeAdapter};
 use crate::runtime::registry::EngineRegistry;
 use crate::runtime::sim::SimRuntime;
@@ -73,13 +75,15 @@ fn rig() -> Rig {
     let store = Arc::new(Removable::default());
     let settings = Settings::alone("n".into(), Limits::default(), Ceiling::default());
     let records = Records::new(Arc::clone(&store) as _);
+    let engines = Arc::new(engines);
     let ports = Ports {
-        engines: Arc::new(engines),
+        engines: Arc::clone(&engines),
         records: records.clone(),
         policy: Arc::new(BuiltinPolicy::load(&[]).unwrap()),
         clock: Arc::new(SystemClock),
         settings: Arc::new(SettingsCell::new(settings)),
-        outside: Outside::none(Documents::own(records)),
+        outside: Outside::none(Documents::own(records.clone())),
+        cores: CoreKeeper::of_this_machine(CorePolicy::default(), &engines, &records, "n"),
         outbox: None,
     };
     Rig { sim, store, pipeline: Pipeline::new(ports), cancel: CancelToken::new() }

@@ -161,6 +161,12 @@ pub(super) fn hibernate(builder: &mut Builder, view: &View, transition: Transiti
         let error = Error::new(ErrorKind::FailedPrecondition, ErrorCode::InvalidState, message);
         return Err(error.hint("launch or start it first"));
     }
+    let holds = view.record.as_ref().and_then(|record| record.spec.cores.as_ref());
+    if verb == Verb::Hibernate && holds.is_some_and(|cores| !cores.may_hibernate) {
+        let message = format!("hibernate of '{}' is not possible: it has CPUs alone", view.name);
+        let error = Error::new(ErrorKind::FailedPrecondition, ErrorCode::InvalidState, message);
+        return Err(error.hint("the annotation actioncontroller.io/hibernate-with-cores: \"true\" allows it"));
+    }
     for container in view.mains() {
         let is_woken = container.status.is_live() && container.annotations.contains_key(labels::WOKEN);
         match container.status.allows(transition) {

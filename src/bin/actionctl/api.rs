@@ -3,10 +3,11 @@
 pub use actioncontroller::proto::actions::watch_action_response::Event;
 pub use actioncontroller::proto::actions::{
     Action, ActionSpec, ActionState, CancelActionRequest, CancelActionResponse, CheckPolicyRequest,
-    CheckPolicyResponse, DeadlineMisses, EngineHealth, ErrorDetail, ExecuteActionRequest, ExecuteActionResponse,
-    FailedWorkload, GetActionRequest, Ignorable, ListActionsRequest, ListActionsResponse, NodeHealthRequest,
-    NodeHealthResponse, Outcome, Parameters, Phases, Plan, PlanRequest, PolicyVerdict, Progress, Step, StepResult,
-    StepState, StoreHealth, Verb, Warning, WatchActionRequest, WatchActionResponse, WorkloadResult,
+    CheckPolicyResponse, Core, DeadlineMisses, EngineHealth, ErrorDetail, ExecuteActionRequest, ExecuteActionResponse,
+    FailedWorkload, ForeignProcess, GetActionRequest, Ignorable, ListActionsRequest, ListActionsResponse,
+    ListCoresRequest, ListCoresResponse, NodeHealthRequest, NodeHealthResponse, Outcome, Parameters, Phases, Plan,
+    PlanRequest, PolicyVerdict, Progress, Step, StepResult, StepState, StoreHealth, Verb, Warning, WatchActionRequest,
+    WatchActionResponse, WorkloadResult,
 };
 pub use actioncontroller::proto::actions_grpc::ActionControllerClient;
 pub use actioncontroller::proto::health::HealthCheckRequest;

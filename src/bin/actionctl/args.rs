@@ -152,6 +152,8 @@ pub enum Command {
     Health,
     /// Show the runtime engines, what they can do, and why one is not available
     Runtimes,
+    /// Show the CPUs, which workload has them alone, and who else may run there
+    Cores,
     /// Show nodes and their services, have these start with the boot, or start and stop BlueChi
     Services(ServicesArgs),
     /// Print the completions of a shell

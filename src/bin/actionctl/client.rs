@@ -14,11 +14,12 @@ use crate::api::{
     Action, ActionControllerClient, ActionSpec, CancelActionRequest, CancelActionResponse, CheckPolicyRequest,
     CheckPolicyResponse, ControlManagerRequest, ControlManagerResponse, ExecRequest, ExecResponse,
     ExecuteActionRequest, ExecuteActionResponse, GetActionRequest, GetWorkloadRequest, HealthCheckRequest,
-    HealthClient, ListActionsRequest, ListActionsResponse, ListNodesRequest, ListNodesResponse, ListServicesRequest,
-    ListServicesResponse, ListWorkloadsRequest, ListWorkloadsResponse, LogsRequest, LogsResponse, NodeHealthRequest,
-    NodeHealthResponse, Outcome, Plan, PlanRequest, ReloadUnitsRequest, ServiceState, ServicesClient, ServingStatus,
-    StatsRequest, StatsResponse, UnitFilesRequest, UnitFilesResponse, WaitRequest, WaitResponse, WatchActionRequest,
-    WatchActionResponse, WatchServicesRequest, Workload, WorkloadsClient,
+    HealthClient, ListActionsRequest, ListActionsResponse, ListCoresRequest, ListCoresResponse, ListNodesRequest,
+    ListNodesResponse, ListServicesRequest, ListServicesResponse, ListWorkloadsRequest, ListWorkloadsResponse,
+    LogsRequest, LogsResponse, NodeHealthRequest, NodeHealthResponse, Outcome, Plan, PlanRequest, ReloadUnitsRequest,
+    ServiceState, ServicesClient, ServingStatus, StatsRequest, StatsResponse, UnitFilesRequest, UnitFilesResponse,
+    WaitRequest, WaitResponse, WatchActionRequest, WatchActionResponse, WatchServicesRequest, Workload,
+    WorkloadsClient,
 };
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
@@ -253,6 +254,11 @@ impl Client {
             Err(grpcio::Error::RpcFailure(status)) if status.code() == RpcStatusCode::UNIMPLEMENTED => Ok(None),
             answer => self.told(answer).map(Some),
         }
+    }
+
+    /// The CPUs of the node, and who has them alone.
+    pub fn list_cores(&self) -> Result<ListCoresResponse> {
+        self.told(self.actions.list_cores(&ListCoresRequest::default(), self.within(QUERY_LIMIT)))
     }
 
     /// The limit given on the command line, or else this one.

@@ -1,10 +1,11 @@
 //! Between the wire and the model; no other place sees both.
 //!
 //! [`requests`] reads what callers send and refuses, by the field's path, what the contract does not allow. [`actions`],
-//! [`workloads`], [`policy`] and [`health`] write what they are told; [`services`], [`resources`] and [`pullpiri`] do both for
-//! theirs. Pure: no I/O and no waiting.
+//! [`workloads`], [`policy`], [`health`] and [`cores`] write what they are told; [`services`], [`resources`] and [`pullpiri`]
+//! do both for theirs. Pure: no I/O and no waiting.
 
 pub mod actions;
+pub mod cores;
 pub mod health;
 pub mod policy;
 pub mod pullpiri;

@@ -7,14 +7,14 @@ use grpcio::{RpcContext, RpcStatus, ServerStreamingSink, UnarySink};
 use super::HealthState;
 use super::calls::{Calls, Served};
 use crate::dispatch::service::NodeHealth;
-use crate::grpc::convert::{actions as encode, health, policy, requests as decode};
+use crate::grpc::convert::{actions as encode, cores, health, policy, requests as decode};
 use crate::grpc::status;
 use crate::model::action::{ActionState, Outcome};
 use crate::proto::actions::{
     Action, CancelActionRequest, CancelActionResponse, CheckPolicyRequest, CheckPolicyResponse, ExecuteActionRequest,
     ExecuteActionResponse, ExecuteBatchRequest, ExecuteBatchResponse, GetActionRequest, ListActionsRequest,
-    ListActionsResponse, NodeHealthRequest, NodeHealthResponse, PlanRequest, PlanResponse, WatchActionRequest,
-    WatchActionResponse,
+    ListActionsResponse, ListCoresRequest, ListCoresResponse, NodeHealthRequest, NodeHealthResponse, PlanRequest,
+    PlanResponse, WatchActionRequest, WatchActionResponse,
 };
 use crate::proto::actions_grpc::ActionController;
 
@@ -113,6 +113,11 @@ impl ActionController for Actions {
             Ok(health::node(NodeHealth { serving, ..told }))
         };
         self.calls.answer(&context, sink, String::new(), |service| Ok(service.node_health()), finish);
+    }
+
+    fn list_cores(&self, context: RpcContext<'_>, _: ListCoresRequest, sink: UnarySink<ListCoresResponse>) {
+        let begin = |service: &Served| Ok(service.list_cores());
+        self.calls.answer(&context, sink, String::new(), begin, |told| Ok(cores::list(told)));
     }
 }
 

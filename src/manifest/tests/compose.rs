@@ -115,7 +115,7 @@ fn fields_take_effect_in_each_of_their_forms() {
     let spec = web("user: '1000:50', group_add: ['5'], cap_add: [NET_ADMIN], cap_drop: [ALL], privileged: false, \
         read_only: 'true', security_opt: ['no-new-privileges:true', seccomp=unconfined], devices: ['/dev/a:/dev/b:r', /dev/c], \
         hostname: a.b, working_dir: /w, tty: true, stdin_open: true, ipc: host, pid: host, pull_policy: always, \
-        labels: [a=b], annotations: {actioncontroller.io/runtime: podman, x: y}, entrypoint: [sh, -c], command: echo 'a b'");
+        labels: [a=b], annotations: {actioncontroller.io/runtime: podman, x: y, actioncontroller.io/exclusive-cpu-count: 1}, entrypoint: [sh, -c], command: echo 'a b'");
     let container = &spec.containers[0];
     let security = &container.security;
     assert_eq!((security.run_as_user, security.run_as_group), (Some(1000), Some(50)));
@@ -129,6 +129,7 @@ fn fields_take_effect_in_each_of_their_forms() {
     assert_eq!((spec.hostname.as_str(), spec.engine.as_str(), container.pull), ("a.b", "podman", PullPolicy::Always));
     assert!(spec.host_ipc && spec.host_pid && container.tty && container.stdin);
     assert_eq!((spec.labels["a"].as_str(), spec.annotations["x"].as_str()), ("b", "y"));
+    assert_eq!(spec.cores.unwrap().wanted, crate::model::cores::WantedCores::Count(1));
     assert_eq!(
         (container.command.clone(), container.args.clone()),
         (vec!["sh".to_owned(), "-c".into()], vec!["echo".to_owned(), "a b".into()])

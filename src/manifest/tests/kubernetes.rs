@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::model::cores::WantedCores;
 use crate::model::workload::{
     DeviceSpec, MountSpec, NetworkMode, PortSpec, ProbeAction, Protocol, PullPolicy, RestartPolicy, VolumeSource,
 };
@@ -129,6 +130,32 @@ fn annotations_and_labels_of_ours_are_known_or_refused() {
     assert!(refusal(&with("annotations: {actioncontroller.io/networks: 'a,,b'}")).path.ends_with("networks"));
     let package = "apiVersion: v1\nkind: Package\nmetadata: {name: p, annotations: {actioncontroller.io/runtime: x}}\n";
     assert_eq!(refusal(&format!("{package}spec: {{models: [{{name: a}}]}}\n")).kind, ManifestErrorKind::Unsupported);
+}
+
+#[test]
+fn cpus_are_asked_for_by_list_or_count_and_errors_name_path_and_line() {
+    let with = |annotations: &str| {
+        container("").replace("metadata: {name: p}", &format!("metadata: {{name: p, annotations: {{{annotations}}}}}"))
+    };
+    let spec = one(&with("actioncontroller.io/exclusive-cpus: '2-3'"));
+    assert_eq!(spec.cores.unwrap().wanted, WantedCores::Listed("2-3".parse().unwrap()));
+    let strict = "actioncontroller.io/exclusive-cpu-count: 2, actioncontroller.io/hibernate-with-cores: true";
+    let spec = one(&with(strict));
+    assert!(spec.cores.as_ref().is_some_and(|cores| cores.may_hibernate && cores.wanted == WantedCores::Count(2)));
+    // What a Deployment says of its Pods as a whole, they may say otherwise.
+    assert_ne!(spec.cores, one(&with("actioncontroller.io/exclusive-cpu-count: 1")).cores);
+    assert_eq!(one(&container("")).cores, None);
+    for (annotations, path) in [
+        ("actioncontroller.io/exclusive-cpus: two", "metadata.annotations.actioncontroller.io/exclusive-cpus"),
+        ("actioncontroller.io/exclusive-cpu-count: -1", "metadata.annotations.actioncontroller.io/exclusive-cpu-count"),
+        ("actioncontroller.io/cores-mode: best-effort", "metadata.annotations"),
+    ] {
+        let error = refusal(&with(annotations));
+        assert!(error.line > 0, "{error}");
+        assert_eq!(error.path, path, "{error}");
+    }
+    let both = "actioncontroller.io/exclusive-cpus: '1', actioncontroller.io/exclusive-cpu-count: 1";
+    assert!(refusal(&with(both)).message.contains("asked for twice"));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! systemd units.
 
 use super::*;
+use crate::model::cores::WantedCores;
 use crate::model::workload::ManifestFormat;
 
 const UNIT: &str = "# A lamp.\n[Unit]\nDescription=Lamp\n\n[Service]\nExecStart=/bin/lamp \\\n  --bright\n; so it is\n\
@@ -21,6 +22,14 @@ fn unit_is_a_workload_whose_container_is_its_text() {
 }
 
 #[test]
+fn unit_says_which_cpus_it_has_alone() {
+    let spec = one(&UNIT.replace("Name=lamp\n", "Name=lamp\nExclusiveCpus=2-3\nCoresMode=best-effort\n"));
+    let cores = spec.cores.unwrap();
+    assert_eq!(cores.wanted, WantedCores::Listed("2-3".parse().unwrap()));
+    assert!(cores.best_effort && !cores.may_hibernate);
+}
+
+#[test]
 fn malformed_units_are_refused_with_their_line() {
     for (text, line, words) in [
         ("[Service]\nExecStart\n", 2, "no KEY=VALUE"),
@@ -31,9 +40,12 @@ fn malformed_units_are_refused_with_their_line() {
         ("[Service]\nA=b\\\n", 2, "goes on"),
         ("[Unit]\nDescription=x\n", 1, "none of the sections"),
         ("[Service]\nA=b\0\n", 2, "NUL"),
-        ("[Service]\n[X-ActionController]\nNam=x\n", 3, "none of Name, Node and Transient"),
+        ("[Service]\n[X-ActionController]\nNam=x\n", 3, "none of Name, Node, Transient, ExclusiveCpus"),
         ("[Service]\n[X-ActionController]\nTransient=maybe\n", 3, "'maybe' is neither yes nor no"),
         ("[Service]\n[X-ActionController]\nName=\n", 3, "empty"),
+        ("[Service]\n[X-ActionController]\nName=a\nExclusiveCpus=2-\n", 4, "no CPU or range"),
+        ("[Service]\n[X-ActionController]\nName=a\nExclusiveCpus=2\nExclusiveCpuCount=1\n", 5, "twice"),
+        ("[Service]\n[X-ActionController]\nName=a\nCoresMode=required\n", 4, "neither"),
         ("[Service]\n[X-ActionController]\nName=a\nName=b\n", 4, "twice"),
         ("[Service]\n[X-ActionController]\nName=A_b\n", 3, "a-z"),
         ("[Service]\n[X-ActionController]\nName=a\nNode=-\n", 4, "letters"),

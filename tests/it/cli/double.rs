@@ -408,6 +408,13 @@ impl ActionController for Services {
         };
         answer(&context, sink, self.unless_old(told));
     }
+
+    fn list_cores(&self, context: RpcContext<'_>, _: ListCoresRequest, sink: UnarySink<ListCoresResponse>) {
+        let free = Core { cpu: 0, online: true, offered: true, siblings: "0".to_owned(), ..Default::default() };
+        let held = Core { cpu: 1, holder: "lane".to_owned(), siblings: "1".to_owned(), ..free.clone() };
+        let told = ListCoresResponse { cores: vec![free, held], ..Default::default() };
+        answer(&context, sink, self.unless_old(told));
+    }
 }
 
 fn workload(name: &str) -> Workload {

@@ -84,3 +84,15 @@ fn older_daemon_tells_only_whether_it_takes_requests() {
     assert_eq!(check.code, Some(3));
     assert!(check.err.contains("the daemon does not know this call"), "{}", check.err);
 }
+
+#[test]
+fn cpus_are_shown_with_who_holds_them() {
+    let double = Double::start();
+    let text = ask(&double, &["cores"]).text();
+    assert!(
+        text.contains("free") && text.lines().any(|line| line.starts_with('1') && line.ends_with("lane")),
+        "{text}"
+    );
+    assert_eq!(ask(&double, &["cores", "-o", "name"]).text(), "0\n");
+    assert_eq!(json(&ask(&double, &["cores", "-o", "json"]))["cores"][1]["holder"], "lane");
+}

@@ -134,6 +134,7 @@ fn help_lists_every_command_and_exit_code() {
         "policy",
         "health",
         "runtimes",
+        "cores",
         "completions",
         "man",
     ] {

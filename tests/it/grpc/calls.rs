@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use actioncontroller::proto::actions::watch_action_response::Event;
 use actioncontroller::proto::actions::{
     ActionSpec, ActionState, BatchEntry, CancelActionRequest, CheckPolicyRequest, ExecuteActionRequest,
-    ExecuteBatchRequest, GetActionRequest, ListActionsRequest, NodeHealthRequest, Parameters, PlanRequest, Verb,
-    WatchActionRequest,
+    ExecuteBatchRequest, GetActionRequest, ListActionsRequest, ListCoresRequest, NodeHealthRequest, Parameters,
+    PlanRequest, Verb, WatchActionRequest,
 };
 use actioncontroller::proto::health::HealthCheckRequest;
 use actioncontroller::proto::health::health_check_response::ServingStatus;
@@ -149,6 +149,19 @@ fn policy_is_asked_about_an_action_and_answers_by_workload() {
     assert_eq!((log.suggested_node.as_str(), log.unanswered.as_str()), ("ZONE1", ""));
     let (code, details) = refusal(rig.actions().check_policy(&CheckPolicyRequest::default(), long()));
     assert_eq!((code, details.error.field.as_str()), (RpcStatusCode::INVALID_ARGUMENT, "action"));
+}
+
+#[test]
+fn cores_tell_who_holds_them_and_who_else_may_run_there() {
+    let rig = Rig::new();
+    let told = rig.actions().list_cores(&ListCoresRequest::default(), long()).unwrap();
+    let cores: Vec<_> =
+        told.cores.iter().map(|core| (core.cpu, core.online, core.reserved, core.offered, &*core.holder)).collect();
+    let expected = [(0, true, true, false, ""), (1, true, false, true, "lane"), (2, false, false, true, "lane")];
+    assert_eq!(cores, expected);
+    assert!(told.cores[1].isolated && !told.cores[0].isolated);
+    assert_eq!((told.foreign[0].pid, &*told.foreign[0].name, &*told.foreign[0].cpus), (7, "sshd", "1"));
+    assert_eq!(told.problems, ["CPUs 2 are held and offline"]);
 }
 
 #[test]

@@ -14,10 +14,15 @@ use actioncontroller::dispatch::service::{
 };
 use actioncontroller::error::{Error, ErrorCode, ErrorKind, Result};
 use actioncontroller::model::action::{ActionRequest, ActionState, Failure, Outcome, Phases, StepState, Verb};
+use actioncontroller::model::cores::{CpuSet, Holding};
 use actioncontroller::model::plan::{Step, StepOp};
 use actioncontroller::model::schedule::{Misses, TaskName};
 use actioncontroller::model::state::WorkloadState;
 use actioncontroller::policy::{Ruling, WorkloadRuling};
+use actioncontroller::realtime::confine::Foreign;
+use actioncontroller::realtime::cores::{CorePolicy, Grounds};
+use actioncontroller::realtime::keeper::NodeCores;
+use actioncontroller::realtime::topology::Topology;
 use actioncontroller::runtime::adapter::{
     ContainerStats, ExecOutcome, LogChunk, OutputStream, Probe, RuntimeCapabilities,
 };
@@ -282,6 +287,20 @@ impl Service for Double {
                 set_aside: 5,
             },
             misses: BTreeMap::from([(TaskName { schedule, node, task }, Misses { count: 6, last_ms: 7_000 })]),
+        })
+    }
+
+    fn list_cores(&self) -> Later<NodeCores> {
+        self.note("list_cores".to_owned());
+        let set = |text: &str| text.parse::<CpuSet>().unwrap();
+        let topology = Topology { online: set("0-1"), offline: set("2"), isolated: set("1"), ..Topology::default() };
+        let policy = CorePolicy { reserved: set("0"), isolated: set("") };
+        let holding = Holding { cpus: set("1-2"), action_id: "a".to_owned(), since_ms: 1, before: None };
+        now(NodeCores {
+            grounds: Grounds { topology, policy },
+            holdings: BTreeMap::from([("lane".to_owned(), holding)]),
+            foreign: vec![Foreign { pid: 7, name: "sshd".to_owned(), cpus: set("1") }],
+            problems: vec!["CPUs 2 are held and offline".to_owned()],
         })
     }
 

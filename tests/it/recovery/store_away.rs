@@ -17,6 +17,8 @@ use actioncontroller::error::ErrorKind;
 use actioncontroller::manifest::Limits;
 use actioncontroller::model::action::{ActionRequest, ActionState, Outcome, Parameters, Verb};
 use actioncontroller::policy::builtin::BuiltinPolicy;
+use actioncontroller::realtime::cores::CorePolicy;
+use actioncontroller::realtime::keeper::CoreKeeper;
 use actioncontroller::runtime::registry::EngineRegistry;
 use actioncontroller::runtime::sim::SimRuntime;
 use actioncontroller::runtime::sim::config::{SimConfig, SimFault, SimOp};
@@ -111,8 +113,10 @@ impl Rig {
             clock: Arc::new(SystemClock),
             settings: Arc::clone(&settings),
             outside: Outside::none(Documents::own(records.clone())),
+            cores: CoreKeeper::of_this_machine(CorePolicy::default(), &engines, &records, "test"),
             outbox: None,
         });
+        let cores = CoreKeeper::of_this_machine(CorePolicy::default(), &engines, &records, "test");
         let stores = StoreSources { backend: "embedded", own: records.clone(), shared: None, outbox: None };
         let ports = DispatchPorts {
             act: Arc::new(pipeline),
@@ -125,6 +129,7 @@ impl Rig {
             ended: None,
             faults: Arc::default(),
             networks: Arc::default(),
+            cores,
         };
         let config = DispatchConfig {
             workers: 2,

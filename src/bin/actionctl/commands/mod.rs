@@ -1,6 +1,6 @@
 //! The commands, one file for each group: [`apply`], [`update`], [`offload`], [`run`] and [`verbs`] ask for actions,
 //! [`plan`] shows what they would do and [`policy`] whether they may, [`actions`] follows and cancels them, [`workloads`]
-//! and [`output`] show what runs, [`health`] how the node is and [`runtimes`] its engines, [`services`] nodes beside it, [`generate`] writes completions
+//! and [`output`] show what runs, [`health`] how the node is, [`runtimes`] its engines and [`cores`] its CPUs, [`services`] nodes beside it, [`generate`] writes completions
 //! and manual pages.
 //!
 //! A command takes its options and the [`Context`], and gives an [`Exit`] or a [`Failure`]. A new one is a variant of
@@ -8,6 +8,7 @@
 
 pub mod actions;
 pub mod apply;
+pub mod cores;
 pub mod generate;
 pub mod health;
 pub mod offload;
@@ -84,6 +85,7 @@ fn dispatch(command: Command, context: &mut Context) -> Result<Exit> {
         Command::Actions(args) => actions::actions(args, context),
         Command::Policy(args) => policy::policy(args, context),
         Command::Health => health::health(context),
+        Command::Cores => cores::cores(context),
         Command::Runtimes => runtimes::runtimes(context),
         Command::Services(args) => services::services(args, context),
         Command::Completions(args) => generate::completions(args, context),

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use super::tree::{Node, ToNode, object};
 use super::words::{time, word};
 use crate::api::{
-    Action, CancelActionResponse, CheckPolicyResponse, Container, ContainerStats, DeadlineMisses, EngineHealth,
-    ErrorDetail, Event, FailedWorkload, InstalledService, ListActionsResponse, ListNodesResponse, ListServicesResponse,
-    ListWorkloadsResponse, ManagerState, NodeHealthResponse, Outcome, Phases, Plan, PolicyVerdict, Progress,
-    PublishedPort, Resources, ServiceNode, ServiceState, StatsResponse, Step, StepResult, StoreHealth, UnitFileChange,
-    UnitFilesResponse, Warning, WatchActionResponse, Workload, WorkloadResult,
+    Action, CancelActionResponse, CheckPolicyResponse, Container, ContainerStats, Core, DeadlineMisses, EngineHealth,
+    ErrorDetail, Event, FailedWorkload, ForeignProcess, InstalledService, ListActionsResponse, ListCoresResponse,
+    ListNodesResponse, ListServicesResponse, ListWorkloadsResponse, ManagerState, NodeHealthResponse, Outcome, Phases,
+    Plan, PolicyVerdict, Progress, PublishedPort, Resources, ServiceNode, ServiceState, StatsResponse, Step,
+    StepResult, StoreHealth, UnitFileChange, UnitFilesResponse, Warning, WatchActionResponse, Workload, WorkloadResult,
 };
 
 impl ToNode for Outcome {
@@ -270,6 +270,41 @@ impl ToNode for NodeHealthResponse {
     }
 }
 
+impl ToNode for ListCoresResponse {
+    fn node(&self) -> Node {
+        object! {
+            cores: Node::list(&self.cores),
+            foreign: Node::list(&self.foreign),
+            problems: Node::List(self.problems.iter().map(Node::from).collect()),
+        }
+    }
+}
+
+impl ToNode for Core {
+    fn node(&self) -> Node {
+        object! {
+            cpu: self.cpu,
+            numa_node: self.numa_node,
+            siblings: &self.siblings,
+            online: self.online,
+            isolated: self.isolated,
+            reserved: self.reserved,
+            offered: self.offered,
+            holder: &self.holder,
+        }
+    }
+}
+
+impl ToNode for ForeignProcess {
+    fn node(&self) -> Node {
+        object! {
+            pid: self.pid,
+            name: &self.name,
+            cpus: &self.cpus,
+        }
+    }
+}
+
 impl ToNode for EngineHealth {
     fn node(&self) -> Node {
         object! {
@@ -463,6 +498,9 @@ mod tests {
             ("CheckPolicyResponse", CheckPolicyResponse::default().node()),
             ("PolicyVerdict", PolicyVerdict::default().node()),
             ("NodeHealthResponse", NodeHealthResponse::default().node()),
+            ("ListCoresResponse", ListCoresResponse::default().node()),
+            ("Core", Core::default().node()),
+            ("ForeignProcess", ForeignProcess::default().node()),
             ("EngineHealth", EngineHealth::default().node()),
             ("StoreHealth", StoreHealth::default().node()),
             ("DeadlineMisses", DeadlineMisses::default().node()),
