@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Shows the daemon on a Podman of its own: launch, progress, list, logs, a stop that waits, a refusal; then the same Package
 # on Docker and containerd, where they are installed, each of its own too, and on runc with no engine daemon, which is
-# hibernated and woken where CRIU works.
+# hibernated and woken where CRIU works; and a CPU that one workload has alone.
 # Everything lives in one temporary folder and is gone at the end, however it ends.
 # Usage: demo.sh FOLDER-OF-THE-PROGRAMS (with actioncontroller and actionctl in it).
 set -euo pipefail
@@ -184,6 +184,11 @@ wait_for 20 "the meter's third kilometre" meter_has_counted
 ctl logs dashboard meter
 ctl logs dashboard watcher
 
+say 'Other limits while it runs, with no restart'
+ctl scale dashboard --container meter --cpus 250m --memory 96m
+ctl get workload dashboard | tee "$work/limits.txt"
+grep -q 'In force:.*cpu 250m.*memory 96.0 MiB' "$work/limits.txt" || fail 'the new limits are not in force'
+
 say 'A stop: its SIGTERM handler takes a second and ends with code 7'
 ctl stop dashboard
 ctl ps -o json | tee "$work/ps.json"
@@ -235,6 +240,29 @@ else
 fi
 ctl stop dashboard
 ctl terminate dashboard
+
+if [ "$(nproc)" -gt 1 ]; then
+  say 'A CPU for one workload alone'
+  cat > "$work/alone.yaml" <<POD
+apiVersion: v1
+kind: Pod
+metadata:
+  name: alone
+  annotations: {actioncontroller.io/exclusive-cpu-count: "1"}
+spec:
+  hostNetwork: true
+  containers:
+    - {name: main, image: "localhost/actioncontroller-demo:1", command: [/bin/sh, -c, 'trap exit TERM; while :; do sleep 0.1; done']}
+POD
+  ctl apply --runtime oci -f "$work/alone.yaml"
+  ctl cores | tee "$work/cores.txt"
+  cpu=$(awk '/alone/ { print $1 }' "$work/cores.txt")
+  pid=$("$programs/actionctl" --address "unix://$work/actioncontroller.sock" get workload alone | awk '$1 == "Pid:" { print $2 }')
+  [ "$(awk '/^Cpus_allowed_list/ { print $2 }' "/proc/$pid/status")" = "$cpu" ] || fail "process $pid is not on CPU $cpu alone"
+  [ "$(awk '/^Cpus_allowed_list/ { print $2 }' "/proc/$daemon_pid/status")" != "$cpu" ] || fail 'the daemon is on it'
+  ctl terminate alone
+  "$programs/actionctl" --address "unix://$work/actioncontroller.sock" cores | grep -q alone && fail 'the CPU is not free again'
+fi
 
 say 'SIGTERM ends the daemon'
 code=0

@@ -184,8 +184,13 @@ fn limits(resources: &Resources) -> RtResult<ResourceLimits> {
 
 /// The document of `POST /containers/ID/update`.
 pub(super) fn resized(resized: &Resized) -> ResourceLimits {
-    let has_memory = resized.limits.memory.is_some();
-    document(resized.limits, Some(resized.memory_and_swap).filter(|both| has_memory && *both > 0))
+    let swap = match resized.limits.memory {
+        // Podman 5 hands on what the container had, which the kernel does not take below the memory.
+        Some(memory) if memory < 0 && resized.has_swap_limit => Some(-1),
+        Some(_) => Some(resized.memory_and_swap).filter(|both| *both > 0),
+        None => None,
+    };
+    document(resized.limits, swap)
 }
 
 fn document(limits: Limits, swap: Option<i64>) -> ResourceLimits {

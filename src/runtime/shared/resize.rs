@@ -27,6 +27,8 @@ pub struct Resized {
     /// Memory and swap together, bytes, where the group has such a limit: the room for swap stays what it was. -1 where
     /// there is none.
     pub memory_and_swap: i64,
+    /// Whether the group has such a limit.
+    pub has_swap_limit: bool,
 }
 
 /// Changes what is asked and differs, by telling the engine. What does not take effect is refused by name, and what was
@@ -272,7 +274,7 @@ impl Group<'_> {
         };
         let both =
             limits.memory.filter(|memory| *memory > 0).zip(room).map(|(memory, room)| memory.saturating_add(room));
-        Resized { limits, memory_and_swap: both.unwrap_or(-1) }
+        Resized { limits, memory_and_swap: both.unwrap_or(-1), has_swap_limit: room.is_some() }
     }
 }
 
