@@ -6,14 +6,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::cgroup::Cgroups;
 
-/// How often the tree is looked at again: what is killed may just have made a child.
+/// How often a tree is looked at again: what is about to be stopped may just have made a child.
 const ROUNDS: usize = 20;
+
+/// So many looks in a row that find nobody new find all.
+const QUIET: usize = 2;
+
+/// Between two looks.
+const SETTLE: Duration = Duration::from_millis(1);
 
 /// The parent of each process.
 fn parents() -> BTreeMap<i32, i32> {
@@ -71,32 +78,56 @@ pub fn end_tree(pid: i32) -> usize {
 fn end(which: Which, is_root: impl Fn(i32) -> bool) -> usize {
     let mut killed = BTreeSet::new();
     for _ in 0..ROUNDS {
+        let (meant, others): (BTreeSet<i32>, BTreeSet<i32>) =
+            stop_trees(&is_root).into_iter().partition(|pid| which.is_meant(*pid));
+        let send = |pid: i32, signal: Signal| kill(Pid::from_raw(pid), signal).is_ok();
+        let ended = meant.iter().filter(|pid| send(**pid, Signal::SIGKILL));
+        killed.extend(ended.copied());
+        for pid in others {
+            send(pid, Signal::SIGCONT);
+        }
+        if meant.is_empty() {
+            break;
+        }
+    }
+    killed.len()
+}
+
+/// Stops those processes with all that come from them: what is stopped makes no children, so that none of them loses its
+/// parent, by which it is found, before it is found.
+fn stop_trees(is_root: &impl Fn(i32) -> bool) -> BTreeSet<i32> {
+    let own = i32::try_from(std::process::id()).unwrap_or_default();
+    let mut stopped = BTreeSet::new();
+    // A signal takes a moment, in which one may still make a child.
+    let mut quiet = 0;
+    for _ in 0..ROUNDS {
         let parents = parents();
-        let mut tree: BTreeSet<i32> = parents.keys().copied().filter(|pid| is_root(*pid)).collect();
-        // Children of what was killed have another parent by now, so what was seen of the tree stays in it.
+        let mut tree: BTreeSet<i32> =
+            parents.keys().copied().filter(|pid| *pid != own && (stopped.contains(pid) || is_root(*pid))).collect();
         loop {
-            let more: Vec<i32> = parents
-                .iter()
-                .filter(|(pid, parent)| tree.contains(parent) && !tree.contains(pid))
-                .map(|(pid, _)| *pid)
-                .collect();
+            let is_more = |(pid, parent): &(&i32, &i32)| tree.contains(parent) && !tree.contains(pid) && **pid != own;
+            let more: Vec<i32> = parents.iter().filter(is_more).map(|(pid, _)| *pid).collect();
             if more.is_empty() {
                 break;
             }
             tree.extend(more);
         }
-        tree.remove(&i32::try_from(std::process::id()).unwrap_or_default());
-        tree.retain(|pid| which.is_meant(*pid));
+        let new: Vec<i32> = tree.difference(&stopped).copied().collect();
         if tree.is_empty() {
             break;
         }
-        for pid in tree {
-            if kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok() {
-                killed.insert(pid);
-            }
+        quiet = if new.is_empty() { quiet + 1 } else { 0 };
+        if quiet == QUIET {
+            break;
         }
+        for pid in new {
+            // It may have ended.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGSTOP);
+            stopped.insert(pid);
+        }
+        std::thread::sleep(SETTLE);
     }
-    killed.len()
+    stopped
 }
 
 /// The cgroup of a process as the kernel tells it; empty where there is none such.
@@ -173,6 +204,27 @@ mod tests {
         other.kill().unwrap();
         other.wait().unwrap();
         assert_eq!(end_trees(Which::All, fits), 0);
+    }
+
+    #[test]
+    fn children_that_are_made_meanwhile_are_ended_with_the_rest() {
+        for round in 0..5 {
+            let time = format!("1000.{}{round}", std::process::id());
+            let script = "for i in $(seq 200); do sleep $0 & done; wait";
+            let mut child = std::process::Command::new("sh").args(["-c", script, &time]).spawn().unwrap();
+            let pid = i32::try_from(child.id()).unwrap();
+            while parents().into_values().filter(|parent| *parent == pid).count() < 5 {
+                std::thread::yield_now();
+            }
+            end_tree(pid);
+            child.wait().unwrap();
+            let left = || parents().into_keys().filter(|pid| words(*pid).contains(&time)).count();
+            let limit = crate::clock::Deadline::after(Duration::from_secs(20));
+            while left() > 0 && !limit.is_over() {
+                std::thread::sleep(SETTLE);
+            }
+            assert_eq!(left(), 0, "round {round}");
+        }
     }
 
     #[test]
