@@ -109,7 +109,8 @@ impl<'a> Observer<'a> {
     /// The limits that a container has, by its name: what a change that fails goes back to.
     fn limits(&self, engine: &dyn RuntimeAdapter, container: &ContainerInstance) -> Result<(String, Resources)> {
         let asked = &self.request.parameters.resources;
-        let limits = engine.limits_in_force(&self.call(), &container.id, &asked.in_force())?;
+        let container = engine.inspect_container(&self.call(), &container.id)?;
+        let limits = engine.limits_in_force(&container, &asked.in_force())?;
         Ok((container.name.clone(), limits.unwrap_or_default().limits))
     }
 

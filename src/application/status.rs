@@ -151,7 +151,7 @@ impl Status {
                 }
                 let own_name = container.labels.get(labels::CONTAINER).unwrap_or(&container.name);
                 let wanted = record.as_ref().map(|record| record.value.limits(own_name)).unwrap_or_default();
-                let in_force = engine.limits_in_force(&call, &container.id, &wanted).ok().flatten();
+                let in_force = engine.limits_in_force(container, &wanted).ok().flatten();
                 view.limits.insert(container.id.clone(), ContainerLimits { wanted, in_force });
             }
         }

@@ -117,10 +117,10 @@ pub trait RuntimeAdapter: Send + Sync {
         Err(unsupported(self.name(), "changing the limits of what runs"))
     }
 
-    /// The limits that it has, as its control group says, held against those that it shall have; `None` unless it runs where
-    /// that can be seen.
-    fn limits_in_force(&self, call: &Call, id: &str, wanted: &Resources) -> RtResult<Option<LimitsInForce>> {
-        super::shared::resize::in_force(&self.inspect_container(call, id)?, wanted)
+    /// The limits that a container has, as inspecting has just told it, by its control group, held against those that it shall
+    /// have; `None` unless it runs where that can be seen.
+    fn limits_in_force(&self, container: &ContainerInstance, wanted: &Resources) -> RtResult<Option<LimitsInForce>> {
+        super::shared::resize::in_force(container, wanted)
     }
 
     /// Checkpoints it to disk; none of its processes is left then. From running alone. A failure leaves it running.

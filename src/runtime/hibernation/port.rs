@@ -128,8 +128,8 @@ impl RuntimeAdapter for Hibernation {
         self.engine.update_resources(call, id, resources, force)
     }
 
-    fn limits_in_force(&self, call: &Call, id: &str, wanted: &Resources) -> RtResult<Option<LimitsInForce>> {
-        self.engine.limits_in_force(call, id, wanted)
+    fn limits_in_force(&self, container: &ContainerInstance, wanted: &Resources) -> RtResult<Option<LimitsInForce>> {
+        self.engine.limits_in_force(container, wanted)
     }
 
     fn pause_container(&self, call: &Call, id: &str) -> RtResult<Change> {

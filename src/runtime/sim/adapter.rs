@@ -98,8 +98,8 @@ impl RuntimeAdapter for SimRuntime {
         self.0.resize(call, id, resources, force)
     }
 
-    fn limits_in_force(&self, call: &Call, id: &str, wanted: &Resources) -> RtResult<Option<LimitsInForce>> {
-        self.0.limits_in_force(call, id, wanted)
+    fn limits_in_force(&self, container: &ContainerInstance, wanted: &Resources) -> RtResult<Option<LimitsInForce>> {
+        self.0.limits_in_force(&container.id, wanted)
     }
 
     fn prove_checkpoint(&self, call: &Call) -> RtResult<()> {

@@ -251,12 +251,7 @@ impl Engine {
     }
 
     /// The limits that it would have.
-    pub(super) fn limits_in_force(
-        &self,
-        _call: &Call,
-        id: &str,
-        wanted: &Resources,
-    ) -> RtResult<Option<LimitsInForce>> {
+    pub(super) fn limits_in_force(&self, id: &str, wanted: &Resources) -> RtResult<Option<LimitsInForce>> {
         self.look(|state| {
             let container = state.find(id)?;
             let Some(run) = container.run.as_ref().filter(|_| container.status().is_live()) else { return Ok(None) };
