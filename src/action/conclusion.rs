@@ -157,8 +157,7 @@ impl Conclusion<'_> {
                 Meaning::AsBefore => continue,
                 Meaning::Scaled => {
                     if let Some(before) = &view.record {
-                        let (parameters, now_ms) = (&request.parameters, self.pipeline.ports().clock.now_ms());
-                        let record = scaled(before, &parameters.containers, &parameters.resources, &request.id, now_ms);
+                        let record = scaled(before, request, self.pipeline.ports().clock.now_ms());
                         if !is_recorded(Some(before), &record) {
                             note(changes.put_workload(&record), outcome);
                         }

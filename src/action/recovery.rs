@@ -482,10 +482,8 @@ fn record(pipeline: &Pipeline, intent: &Intent, workload: &str, changes: &mut Ch
         }
         Meaning::AsBefore => return Ok(()),
         Meaning::Scaled => {
-            let (parameters, now_ms) = (&intent.request.parameters, pipeline.ports().clock.now_ms());
             if let Some(before) = intent.before.get(workload) {
-                let (containers, change) = (&parameters.containers, &parameters.resources);
-                changes.put_workload(&scaled(before, containers, change, &intent.request.id, now_ms))?;
+                changes.put_workload(&scaled(before, &intent.request, pipeline.ports().clock.now_ms()))?;
             }
             return Ok(());
         }

@@ -1,8 +1,8 @@
 //! What a workload's record becomes by an action that succeeded. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use crate::model::action::Verb;
+use crate::model::action::{ActionRequest, Verb};
 use crate::model::resources::Resources;
 use crate::model::schedule::Schedule;
 use crate::model::workload::WorkloadSpec;
@@ -71,15 +71,9 @@ impl Successor<'_> {
     }
 }
 
-/// The record once the limits of these containers, all where none is named, were changed. What the workload shall be doing is
-/// as before.
-pub fn scaled(
-    before: &WorkloadRecord,
-    containers: &BTreeSet<String>,
-    change: &Resources,
-    action_id: &str,
-    now_ms: u64,
-) -> WorkloadRecord {
+/// The record once the request has changed limits of its containers. What the workload shall be doing is as before.
+pub fn scaled(before: &WorkloadRecord, request: &ActionRequest, now_ms: u64) -> WorkloadRecord {
+    let (containers, change) = (&request.parameters.containers, &request.parameters.resources);
     let mut record = before.clone();
     let is_meant = |name: &String| containers.is_empty() || containers.contains(name);
     let names = before.spec.containers.iter().map(|container| container.name.clone()).filter(is_meant);
@@ -87,7 +81,7 @@ pub fn scaled(
         let scaled = record.scaled.entry(name).or_default();
         *scaled = change.over(scaled);
     }
-    WorkloadRecord { action_id: action_id.to_owned(), updated_ms: now_ms, ..record }
+    WorkloadRecord { action_id: request.id.clone(), updated_ms: now_ms, ..record }
 }
 
 /// Whether the record says all that the new one would, the time and the action apart.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use actioncontroller::proto::actions::Verb;
 use actioncontroller::proto::workloads::{Container, WorkloadState};
 
-use crate::support::daemon::{DaemonProcess, launch, on_target, pod};
+use crate::support::daemon::{DaemonProcess, launch, on_target, pod, with_sim};
 use crate::support::engines::{ENGINES, EnginesRig};
 use crate::support::rig::{BUSYBOX, cgroup_value};
 
@@ -117,6 +117,26 @@ fn memory_in_use_is_taken_by_force_alone() {
             assert_eq!(rig.daemon.workload("greedy").containers[0].limits.memory, "");
         }
     }
+}
+
+#[test]
+fn scale_that_fails_at_one_container_is_taken_back_from_the_other() {
+    let daemon = DaemonProcess::start(|folder| {
+        let fault = "{op: resize, name: w_two, nth: 1, fail: {kind: engine, message: no}}";
+        with_sim(folder).replace("sim: {", &format!("sim: {{faults: [{fault}], "))
+    });
+    let containers = ["one", "two"].map(|name| format!("  - {{name: {name}, image: '{BUSYBOX}', command: [stay]}}\n"));
+    let head = "apiVersion: v1\nkind: Pod\nmetadata: {name: w}\nspec:\n  hostNetwork: true\n  containers:\n";
+    daemon.done(launch(&format!("{head}{}", containers.concat())));
+    let limits = |daemon: &DaemonProcess| {
+        let found = daemon.workload("w").containers.into_iter();
+        found.map(|container| (container.limits.pids, container.limits_in_force.pids)).collect::<Vec<_>>()
+    };
+    let said = scale(&daemon, &["w", "--pids", "9"]).unwrap_err();
+    assert!(said.contains("w_two"), "{said}");
+    assert_eq!(limits(&daemon), [(None, None); 2], "all is as before");
+    scale(&daemon, &["w", "--pids", "9"]).unwrap();
+    assert_eq!(limits(&daemon), [(Some(9), Some(9)); 2]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Builder, View};
 use crate::error::{Error, Result};
-use crate::model::action::{Parameters, Verb};
+use crate::model::action::{Parameters, Verb, Warning};
 use crate::model::plan::StepOp;
 use crate::model::state::ContainerStatus;
 use crate::model::workload::labels;
@@ -35,6 +35,10 @@ pub(super) fn scale(builder: &mut Builder, view: &View, parameters: &Parameters)
     if view.mains().next().is_none() {
         let message = format!("workload '{}' has no containers whose limits could change", view.name);
         return Err(Error::invalid("target", message).hint("launch it first"));
+    }
+    if view.record.is_none() {
+        let message = format!("'{}' is not recorded, so that its next runs do not have these limits", view.name);
+        builder.warnings.push(Warning::new(&view.name, 0, message));
     }
     for container in view.mains().filter(is_meant) {
         if !container.status.is_running() && container.status != ContainerStatus::Paused {

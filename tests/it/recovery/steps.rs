@@ -1,13 +1,15 @@
-//! `kill -9` at every step of launch, stop, restart and terminate, on the simulator: at the step's start, after its
+//! `kill -9` at every step of launch, stop, restart, scale and terminate, on the simulator: at the step's start, after its
 //! effect, and at its end.
 
 use std::time::Duration;
 
 use actioncontroller::proto::actions::{ActionSpec, Verb};
+use actioncontroller::proto::resources::Resources;
+use protobuf::MessageField;
 
 use super::{
     Containers, Death, Moment, assert_tells, die_at, exit_codes, is_running, listed, must, outcome, sim,
-    sim_containers, sim_objects, succeeded, target, with_id,
+    sim_containers, sim_objects, succeeded, target, with_id, workload,
 };
 use crate::support::daemon::{DaemonProcess, launch};
 
@@ -123,7 +125,7 @@ fn launch_of_a_changed_document_leaves_the_old_or_the_new() {
         let action = with_id(launch(&document("w", "localhost/busybox:2")), &format!("changed-{number}"));
         let (death, outcome, _) = interrupt(&mut daemon, action, moment);
         assert_eq!(sim_containers(&daemon).len(), 2);
-        let now = super::workload(&daemon, "w");
+        let now = workload(&daemon, "w");
         let images: Vec<_> = now.containers.iter().map(|container| container.image.clone()).collect();
         if outcome.recovered == "undone" {
             assert_tells(&outcome, &["undone"]);
@@ -181,6 +183,31 @@ fn restart_is_finished_and_every_process_is_new() {
             assert_ne!(pid, before[&name].1, "'{name}' was told as restarted and was not: {moment:?}");
         }
         must(&daemon, target(Verb::VERB_TERMINATE, "w"));
+        death
+    });
+}
+
+#[test]
+fn scale_is_finished_or_undone_whole() {
+    let mut daemon = daemon();
+    must(&daemon, launch(&document("w", "localhost/busybox:1")));
+    let before = sim_containers(&daemon);
+    let mut memory = 0;
+    at_every_moment(|number, moment| {
+        let mut action = with_id(target(Verb::VERB_SCALE, "w"), &format!("scale-{number}"));
+        let wanted = (64 + u64::try_from(number).unwrap()) << 20;
+        let resources = Resources { memory: wanted.to_string(), ..Resources::default() };
+        action.parameters.mut_or_insert_default().resources = MessageField::some(resources);
+        let (death, outcome, _) = interrupt(&mut daemon, action, moment);
+        if succeeded(&outcome) {
+            memory = wanted;
+        }
+        let expected = if memory == 0 { String::new() } else { memory.to_string() };
+        for container in workload(&daemon, "w").containers {
+            assert_eq!(container.limits.memory, expected, "{moment:?} {outcome:?}");
+            assert_eq!(container.limits_in_force.memory, expected, "{moment:?} {outcome:?}");
+        }
+        assert_eq!(sim_containers(&daemon), before, "nothing was restarted");
         death
     });
 }

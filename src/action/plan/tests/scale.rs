@@ -24,6 +24,10 @@ fn scale_changes_limits_of_what_runs_and_names_what_it_cannot() {
     assert_eq!(*before, limits);
     let one = planned(Verb::Scale, &of(&["b"]), std::slice::from_ref(&view)).unwrap();
     assert_eq!(titles(&one.steps), ["limit w_b to memory_bytes 64"]);
+    assert!(one.warnings.is_empty());
+    let unrecorded = View { record: None, ..view.clone() };
+    let warned = planned(Verb::Scale, &of(&["b"]), &[unrecorded]).unwrap();
+    assert!(warned.warnings[0].message.contains("not recorded"), "{:?}", warned.warnings);
     let refused = |parameters: &Parameters, view: &View| {
         let error = planned(Verb::Scale, parameters, std::slice::from_ref(view)).unwrap_err();
         (error.kind, error.message)
