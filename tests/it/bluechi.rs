@@ -70,8 +70,12 @@ impl Rig {
 
 // Podman's generator is asked by this node's systemd alone.
 #[test]
-fn quadlet_is_refused_by_name() {
+fn quadlet_and_transient_unit_of_this_node_are_refused_by_name() {
     let rig = Rig::new();
+    let transient = UNIT.replace("Name=lamp\n", "Name=lamp\nNode=main\nTransient=yes\n");
+    let (code, message) = rig.daemon.fails(launch(&transient));
+    assert_eq!(code, "ENGINE_LACKS_CAPABILITY", "{message}");
+    assert!(message.contains("bluechi does not support Transient=yes on this node"), "{message}");
     let (code, message) =
         rig.daemon.fails(launch("[Container]\nImage=i\n[X-ActionController]\nName=web\nNode=worker1\n"));
     assert_eq!(code, "ENGINE_LACKS_CAPABILITY", "{message}");

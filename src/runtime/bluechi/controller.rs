@@ -370,6 +370,10 @@ impl UnitManager for Controller {
 
     fn node_of(&self, config: &ContainerConfig) -> RtResult<String> {
         if self.is_here(&config.node) {
+            if is_transient(&config.spec.unit) {
+                // The controller does not tell which limits would have an effect.
+                return Err(unsupported(ENGINE, "Transient=yes on this node, which the runtime systemd takes"));
+            }
             return Ok(String::new());
         }
         if config.spec.unit.is_empty() {
@@ -384,11 +388,6 @@ impl UnitManager for Controller {
             // It gets the text with its start.
             return self.check_node(call, &unit.node);
         }
-        if is_transient(text) {
-            let properties = transient::properties(ENGINE, text)?;
-            let scope = self.scope(call)?;
-            return transient::check_limits(ENGINE, &properties, |controller| accounts(&scope, controller));
-        }
         self.files.write(&unit.name, text)?;
         self.ask(call, unit, "Reload", &())
     }
@@ -402,7 +401,7 @@ impl UnitManager for Controller {
     }
 
     fn start(&self, call: &Call, unit: &Unit, text: &str) -> RtResult<JobEnd> {
-        if unit.is_here() && !is_transient(text) {
+        if unit.is_here() {
             self.install(call, unit, text)?;
             return self.run_job(call, "StartUnit", unit);
         }

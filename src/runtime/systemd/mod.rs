@@ -1,8 +1,9 @@
 //! systemd over D-Bus: containers that are services of the node's own systemd, from the text of a unit, or from a folder of
 //! the node as their root.
 //!
-//! [`Systemd`] is the door, and [`Services`] that to all services of the node; what it does with units, and what systemd is asked, is [`super::units`]'s. Stays out: policy,
-//! plans, and units that are not this daemon's.
+//! [`Systemd`] is the door, and [`Services`] that to all services of the node; what it does with units, and what systemd is
+//! asked, is [`super::units`]'s. Stays out: policy, plans, and of units that are not this daemon's all but what [`Services`]
+//! is for.
 //!
 //! Source: `org.freedesktop.systemd1(5)` of systemd 252.
 
