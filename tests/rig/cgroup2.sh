@@ -66,5 +66,8 @@ if [ "$root" = "$v2" ]; then
 fi
 back
 trap back EXIT
+# Also where somebody ends it in the middle.
+trap 'exit 130' INT
+trap 'exit 143' TERM
 there
 "$@"
