@@ -34,7 +34,7 @@ pub struct ScaleArgs {
     /// These containers of the workload alone
     #[arg(long, value_name = "NAME")]
     pub container: Vec<String>,
-    /// Take memory that is in use as well: the kernel reclaims it, or ends processes
+    /// Take memory that is in use as well: the kernel reclaims it, ends processes, or refuses
     #[arg(short, long)]
     pub force: bool,
     /// What every verb has.
