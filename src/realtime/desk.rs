@@ -288,10 +288,16 @@ impl Desk {
                 log::info!("{} holds {what} from now on", self.scheduler.name());
                 true
             }
+            // With nothing held there is nothing that could be lost.
+            Err(error) if now.shares.is_empty() => {
+                let name = self.scheduler.name();
+                let what = "keeps tasks that nobody needs until the next Schedule takes their place";
+                crate::limited!(log::Level::Warn, "{name} was not told, and {what}: {error}");
+                true
+            }
             Err(error) => {
                 crate::limited!(log::Level::Warn, "{} is told later: {error}", self.scheduler.name());
-                // With nothing held there is nothing that could be lost: the next Schedule takes its place.
-                now.shares.is_empty()
+                false
             }
         }
     }
